@@ -1,0 +1,2 @@
+//! The `packhorse` program.
+fn main() {}
