@@ -1,1 +1,8 @@
 //! packhorse: Heroku-like deploys in your own AWS account, and on your laptop.
+//!
+//! Arrows point inward: `cli`, `runner` and `orchestrator` use `ports`, `ports` speak `domain`.
+//! Only `context` names concrete adapters. `docs/architecture.md` has the picture.
+
+pub mod domain;
+pub mod env_vars;
+pub mod ports;

@@ -1,0 +1,243 @@
+//! What can happen to a lane, and what a lane can order.
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Phase, ReleasePlan, TaskKey};
+use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
+
+/// Something that happened, as told by the runner, by AWS, or by the place where tasks and services run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A build began.
+    BuildStarted {
+        /// Its number.
+        number: BuildNumber,
+        /// Its CodeBuild build.
+        arn: BuildArn,
+        /// The commit, empty while unknown.
+        commit: String,
+        /// When it began.
+        started: EpochSeconds,
+        /// Where its log can be followed.
+        logs: String,
+        /// Whether the runner tells, which then reports the build's further facts.
+        by_runner: bool,
+    },
+    /// The image was made.
+    ImageBuilt {
+        /// The build.
+        number: BuildNumber,
+    },
+    /// The tests passed, or the app has none.
+    TestsPassed {
+        /// The build.
+        number: BuildNumber,
+        /// Whether the runner tells. CodeBuild's own word counts only where no runner reports.
+        by_runner: bool,
+    },
+    /// The build has nothing to do.
+    BuildSkipped {
+        /// The build.
+        number: BuildNumber,
+        /// Why.
+        reason: String,
+    },
+    /// Something that the runner did failed.
+    BuildFailed {
+        /// The build.
+        number: BuildNumber,
+        /// What happened, for people.
+        cause: String,
+    },
+    /// CodeBuild is done with the build.
+    BuildEnded {
+        /// The build.
+        number: BuildNumber,
+        /// How it ended there.
+        result: BuildResult,
+    },
+    /// A task was seen running.
+    TaskRunning {
+        /// The task.
+        task: TaskKey,
+        /// Its ARN.
+        arn: String,
+        /// Where its log can be followed.
+        logs: String,
+    },
+    /// A task ended.
+    TaskEnded {
+        /// The task.
+        task: TaskKey,
+        /// How.
+        exit: TaskExit,
+        /// Where its log lies now, or empty.
+        logs: String,
+    },
+    /// The services of a build were looked at.
+    ServicesSeen {
+        /// The build whose deploy they belong to.
+        number: BuildNumber,
+        /// Where they stand.
+        state: ServicesState,
+    },
+    /// An owed action was performed.
+    Performed {
+        /// Which.
+        action: ActionId,
+        /// What came of it.
+        result: ActionResult,
+    },
+    /// Client-visible items were written.
+    Projected {
+        /// The builds whose items are up to date with the lane as loaded.
+        builds: Vec<BuildNumber>,
+    },
+    /// The pull request was merged or closed.
+    PullRequestClosed {
+        /// When.
+        at: EpochSeconds,
+    },
+    /// Time has passed, or somebody gave a hint: look at deadlines and at what is owed.
+    Tick,
+}
+
+/// How CodeBuild ended a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildResult {
+    /// All its phases succeeded.
+    Succeeded,
+    /// A phase failed, or the build was stopped, timed out or was not possible.
+    Failed {
+        /// What happened, for people.
+        cause: String,
+    },
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskExit {
+    /// Its container ended with this code.
+    Code(i64),
+    /// It was seen stopped without an exit code: it never started, or its host was taken away. It may be tried again.
+    NoCode {
+        /// The reason given.
+        reason: String,
+    },
+    /// Nobody can tell whether it ran.
+    Unknown,
+}
+
+/// Where the services of a deploy stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServicesState {
+    /// All of them run the new release and are healthy.
+    Steady,
+    /// The new release did not become healthy; the one before still runs, if there was one.
+    Failed {
+        /// What happened, for people.
+        cause: String,
+    },
+}
+
+/// Numbers an owed action within its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActionId(pub u64);
+
+/// An order to the outside world. Performing one again is safe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Action {
+    /// Read the build's artifacts: where its logs are and, when it succeeded, what to run.
+    ReadArtifacts {
+        /// The build.
+        build: BuildNumber,
+    },
+    /// Run a command in a task of its own.
+    RunTask {
+        /// Its name, the idempotency key.
+        task: TaskKey,
+        /// The image by digest.
+        image: String,
+        /// The command line.
+        command: String,
+    },
+    /// Stop a task that ran out of time.
+    StopTask {
+        /// Its name.
+        task: TaskKey,
+    },
+    /// Bring the services to this plan: create, update, remove.
+    UpdateServices {
+        /// The build.
+        build: BuildNumber,
+        /// What to run.
+        plan: ReleasePlan,
+    },
+    /// Stop a CodeBuild build that nobody needs any more.
+    StopBuild {
+        /// The build.
+        build: BuildNumber,
+        /// Its CodeBuild build.
+        arn: BuildArn,
+    },
+    /// Remove the review app and all that runs in it.
+    RemoveReviewApp,
+}
+
+/// What performing an action led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionResult {
+    /// It is done, or was so already.
+    Done,
+    /// The artifacts as found.
+    Artifacts(Box<ArtifactsRead>),
+    /// It cannot be done; trying again would not help.
+    Refused {
+        /// What happened, for people.
+        cause: String,
+    },
+}
+
+/// The artifacts of a build as found in the artifact store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArtifactsRead {
+    /// Where `build.log` lies, if it is there.
+    pub build_log: Option<String>,
+    /// Where `test.log` lies, if it is there.
+    pub test_log: Option<String>,
+    /// What to run, or why that cannot be told.
+    pub plan: Option<Result<ReleasePlan, String>>,
+    /// Whether both logs are empty, which is how a builder without a lane says that it skipped.
+    pub skipped: bool,
+}
+
+impl Event {
+    /// The build that the event is about, if it is about one.
+    pub fn build(&self) -> Option<BuildNumber> {
+        match self {
+            Self::BuildStarted { number, .. }
+            | Self::ImageBuilt { number }
+            | Self::TestsPassed { number, .. }
+            | Self::BuildSkipped { number, .. }
+            | Self::BuildFailed { number, .. }
+            | Self::BuildEnded { number, .. }
+            | Self::ServicesSeen { number, .. } => Some(*number),
+            Self::TaskRunning { task, .. } | Self::TaskEnded { task, .. } => Some(task.build),
+            Self::Performed { .. } | Self::Projected { .. } | Self::PullRequestClosed { .. } | Self::Tick => None,
+        }
+    }
+}
+
+/// How long a phase may take, in seconds, before it is failed.
+///
+/// CodeBuild queues a build for up to 8 hours and by default runs it for up to one; the rest are our own limits.
+pub(super) fn time_limit(phase: Phase) -> u64 {
+    const MINUTE: u64 = 60;
+    match phase {
+        Phase::Build => 10 * 60 * MINUTE,
+        Phase::Test => 3 * 60 * MINUTE,
+        Phase::Finalize | Phase::Deploy => 30 * MINUTE,
+        Phase::Release | Phase::Postdeploy => 60 * MINUTE,
+    }
+}

@@ -1,0 +1,38 @@
+//! The service that runs builds: CodeBuild.
+
+use async_trait::async_trait;
+
+use super::failure::Failure;
+use crate::domain::lane::BuildResult;
+use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
+
+/// A build as its service knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildFacts {
+    /// Its ARN.
+    pub arn: BuildArn,
+    /// Its number.
+    pub number: BuildNumber,
+    /// When it began.
+    pub started: EpochSeconds,
+    /// The commit, empty while unknown.
+    pub commit: String,
+    /// Where its log can be followed, or empty.
+    pub logs: String,
+    /// Whether its BUILD phase succeeded.
+    pub image_built: bool,
+    /// Whether its `POST_BUILD` phase succeeded after a BUILD that did.
+    pub tests_passed: bool,
+    /// How it ended, once it has.
+    pub result: Option<BuildResult>,
+}
+
+/// Asks and stops builds.
+#[async_trait]
+pub trait BuildService: Send + Sync {
+    /// Returns what is known of these builds; unknown ones are left out.
+    async fn builds(&self, arns: &[BuildArn]) -> Result<Vec<BuildFacts>, Failure>;
+
+    /// Stops a build; one that has ended already counts as done.
+    async fn stop(&self, arn: &BuildArn) -> Result<(), Failure>;
+}

@@ -1,0 +1,13 @@
+//! What packhorse needs from outside, one small capability per file, each with its errors.
+
+pub mod artifacts;
+pub mod build_service;
+pub mod clock;
+pub mod failure;
+pub mod image_builder;
+pub mod lane_store;
+pub mod parameters;
+pub mod phase_events;
+pub mod place;
+pub mod records;
+pub mod review_apps;

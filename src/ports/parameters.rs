@@ -1,0 +1,23 @@
+//! Named values of an app: config variables and the state of review apps.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use super::failure::Failure;
+
+/// Keeps values under paths such as `/apppack/apps/shop/config/KEY`.
+#[async_trait]
+pub trait ParameterStore: Send + Sync {
+    /// Returns a plain value, or nothing when there is none. A value that cannot be read is an error, never "none".
+    async fn get(&self, name: &str) -> Result<Option<String>, Failure>;
+
+    /// Writes a plain value, replacing one that is there.
+    async fn put(&self, name: &str, value: &str) -> Result<(), Failure>;
+
+    /// Returns the decrypted values directly below a path that ends with a slash, by their last segment.
+    ///
+    /// All pages are read; values in deeper levels are not returned.
+    async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure>;
+}

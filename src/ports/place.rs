@@ -1,0 +1,75 @@
+//! The place where release tasks and services run: Docker on one machine, ECS in an account.
+
+use async_trait::async_trait;
+
+use super::failure::Failure;
+use crate::domain::lane::{LaneKey, ReleasePlan, ServicesState, TaskKey};
+use crate::domain::names::{BuildNumber, ProcessType};
+
+/// What a place knows of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// Nothing by that name was ever asked for here.
+    NeverRequested,
+    /// It was asked for and has not begun.
+    Starting,
+    /// It runs.
+    Running {
+        /// Its name here (an ARN on ECS).
+        arn: String,
+        /// Where its log can be followed.
+        logs: String,
+    },
+    /// It ended with this code.
+    Exited {
+        /// The exit code.
+        code: i64,
+        /// Its log, as far as the place still has it.
+        log: Option<Vec<u8>>,
+    },
+    /// It ended without an exit code.
+    Gone {
+        /// The reason given.
+        reason: String,
+    },
+    /// The place cannot tell any more.
+    Unknown,
+}
+
+/// A command to be run once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRequest {
+    /// The lane it belongs to.
+    pub lane: LaneKey,
+    /// Its name: asking again for the same one starts nothing.
+    pub key: TaskKey,
+    /// The image by digest.
+    pub image: String,
+    /// The command line, run by the image's own launcher or shell.
+    pub command: String,
+}
+
+/// Runs tasks and services.
+#[async_trait]
+pub trait Place: Send + Sync {
+    /// The name by which a service is known here before it exists (an ARN on ECS).
+    fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> String;
+
+    /// Asks for a task; one that was asked for before is left as it is.
+    async fn start_task(&self, request: &TaskRequest) -> Result<(), Failure>;
+
+    /// Returns what is known of a task.
+    async fn task(&self, lane: &LaneKey, key: &TaskKey) -> Result<TaskStatus, Failure>;
+
+    /// Stops a task; one that is gone counts as stopped.
+    async fn stop_task(&self, lane: &LaneKey, key: &TaskKey) -> Result<(), Failure>;
+
+    /// Brings the services to the plan: creates, replaces and removes; does not wait. Repeating it changes nothing.
+    async fn update_services(&self, lane: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<(), Failure>;
+
+    /// Returns where the deploy of a build stands, or nothing while it is under way.
+    async fn services(&self, lane: &LaneKey, build: BuildNumber) -> Result<Option<ServicesState>, Failure>;
+
+    /// Removes the lane's tasks and services.
+    async fn remove(&self, lane: &LaneKey) -> Result<(), Failure>;
+}

@@ -1,0 +1,15 @@
+//! The stacks of review apps.
+
+use async_trait::async_trait;
+
+use super::failure::Failure;
+use crate::domain::names::{AppName, PullRequest};
+
+/// Removes review apps.
+#[async_trait]
+pub trait ReviewApps: Send + Sync {
+    /// Orders the removal of a review app and returns whether there was one; does not wait for its end.
+    ///
+    /// "There is none" is an answer of the service, never a guess made from a failure.
+    async fn remove(&self, pipeline: &AppName, pr: PullRequest) -> Result<bool, Failure>;
+}
