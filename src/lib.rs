@@ -5,4 +5,5 @@
 
 pub mod domain;
 pub mod env_vars;
+pub mod orchestrator;
 pub mod ports;

@@ -69,7 +69,7 @@ mod bare_number {
 
     use crate::domain::names::PullRequest;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    #[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "the signature is serde's")]
     pub(super) fn serialize<S: Serializer>(value: &Option<PullRequest>, to: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(pr) => to.collect_str(pr),

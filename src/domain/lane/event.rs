@@ -42,10 +42,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// Something that the runner did failed.
+    /// The image build or the tests failed.
     BuildFailed {
         /// The build.
         number: BuildNumber,
+        /// The phase that failed, Build or Test.
+        phase: Phase,
         /// What happened, for people.
         cause: String,
     },
@@ -109,6 +111,8 @@ pub enum BuildResult {
     Succeeded,
     /// A phase failed, or the build was stopped, timed out or was not possible.
     Failed {
+        /// The phase that it failed in, where that can be told.
+        phase: Option<Phase>,
         /// What happened, for people.
         cause: String,
     },
