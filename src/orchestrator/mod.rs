@@ -1,3 +1,32 @@
 //! Moves lanes forward: commits facts, performs what is owed, and asks for the truth when events were lost.
 
 pub mod advance;
+pub mod handle;
+mod observe;
+mod perform;
+mod release_plan;
+pub mod sweep;
+
+use std::sync::Arc;
+
+pub use advance::LanePorts;
+
+use crate::ports::artifacts::ArtifactStore;
+use crate::ports::build_service::BuildService;
+use crate::ports::place::Place;
+use crate::ports::review_apps::ReviewApps;
+
+/// What the orchestrator acts on.
+#[derive(Clone)]
+pub struct Orchestrator {
+    /// Lanes and what clients see of them.
+    pub lanes: LanePorts,
+    /// The artifacts of the apps' builds.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Where builds run.
+    pub builds: Arc<dyn BuildService>,
+    /// Where tasks and services run.
+    pub place: Arc<dyn Place>,
+    /// The stacks of review apps.
+    pub review_apps: Arc<dyn ReviewApps>,
+}

@@ -4,10 +4,14 @@
 //! lane and something that happened, and answers with the next lane, which carries the actions still owed. A repeated,
 //! late or irrelevant event is [`Decision::Ignored`] with its reason; it is never an error.
 
+mod build;
+mod building;
 mod changes;
 mod decide;
+mod ending;
 mod event;
 mod projection;
+mod releasing;
 mod state;
 
 pub use changes::{PhaseChange, changes};

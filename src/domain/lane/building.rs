@@ -1,0 +1,183 @@
+//! Build, Test and Finalize: facts of the runner, CodeBuild's word where no runner reports, and the lane's one turn.
+
+use std::collections::BTreeMap;
+
+use super::decide::{Irrelevant, Step};
+use super::event::{Action, ArtifactsRead, BuildResult, Event};
+use super::state::{Build, Ending, Phase, PhaseState};
+use crate::domain::names::{BuildNumber, EpochSeconds};
+
+impl Step {
+    pub(super) fn build_started(&mut self, event: &Event) -> Result<(), Irrelevant> {
+        let Event::BuildStarted { number, arn, commit, started, logs, by_runner } = event else {
+            return Err("not about a start");
+        };
+        if self.lane.forgotten >= Some(*number) {
+            return Err("the build is over and forgotten");
+        }
+        if let Some(build) = self.lane.builds.get_mut(number) {
+            if !build.in_flight() {
+                return Err("the build is over");
+            }
+            build.runner_reports |= by_runner;
+            if build.commit.is_empty() {
+                build.commit.clone_from(commit);
+            }
+            if let Some(record) = build.phases.get_mut(&Phase::Build)
+                && record.logs.is_empty()
+            {
+                record.logs.clone_from(logs);
+            }
+            return Ok(());
+        }
+        if let Some(closed) = self.lane.closed {
+            if *started <= closed {
+                return Err("the pull request was closed");
+            }
+            // It was opened again: a new review app, which is initialized anew.
+            self.lane.closed = None;
+            self.lane.postdeployed = false;
+        }
+        let mut build = Build {
+            number: *number,
+            arn: arn.clone(),
+            commit: commit.clone(),
+            started: *started,
+            runner_reports: *by_runner,
+            phases: BTreeMap::new(),
+            plan: None,
+            task: None,
+            ending: None,
+            settled: false,
+        };
+        build.enter(Phase::Build, *started);
+        if let Some(record) = build.phases.get_mut(&Phase::Build) {
+            record.logs.clone_from(logs);
+        }
+        self.lane.builds.insert(*number, build);
+        Ok(())
+    }
+
+    pub(super) fn image_built(&mut self, number: BuildNumber) -> Result<(), Irrelevant> {
+        let now = self.now;
+        let build = self.in_flight(number)?;
+        if build.current_phase() != Some(Phase::Build) {
+            return Err("the image was built before");
+        }
+        build.reach(Phase::Test, now);
+        Ok(())
+    }
+
+    pub(super) fn tests_passed(&mut self, number: BuildNumber, by_runner: bool) -> Result<(), Irrelevant> {
+        let now = self.now;
+        let build = self.in_flight(number)?;
+        if build.current_phase() > Some(Phase::Test) {
+            return Err("the tests passed before");
+        }
+        if build.runner_reports && !by_runner {
+            return Err("only the runner's own word counts for this build");
+        }
+        build.reach(Phase::Finalize, now);
+        Ok(())
+    }
+
+    pub(super) fn build_skipped(&mut self, number: BuildNumber, reason: &str) -> Result<(), Irrelevant> {
+        let build = self.in_flight(number)?;
+        if build.current_phase() > Some(Phase::Finalize) {
+            return Err("the build is already on its way out");
+        }
+        build.ending = Some(Ending::Skipped { reason: reason.to_owned() });
+        build.settled = true;
+        Ok(())
+    }
+
+    pub(super) fn build_failed(&mut self, number: BuildNumber, phase: Phase, cause: &str) -> Result<(), Irrelevant> {
+        let now = self.now;
+        let build = self.in_flight(number)?;
+        if build.current_phase() > Some(Phase::Test) {
+            return Err("its image build and tests are over");
+        }
+        build.reach(phase.min(Phase::Test), now);
+        build.fail(cause, now);
+        Ok(())
+    }
+
+    pub(super) fn build_ended(&mut self, number: BuildNumber, result: &BuildResult) -> Result<(), Irrelevant> {
+        let now = self.now;
+        let build = self.lane.builds.get_mut(&number).ok_or("the build is not known here")?;
+        if build.settled {
+            return Err("the end of this build is known");
+        }
+        if build.in_flight() {
+            let tested = build.current_phase() > Some(Phase::Test);
+            match result {
+                BuildResult::Succeeded if !tested && build.runner_reports => {
+                    build.fail("CodeBuild succeeded, but the runner never reported that the tests passed", now);
+                }
+                BuildResult::Succeeded => build.reach(Phase::Finalize, now),
+                BuildResult::Failed { phase, cause } => {
+                    if let (Some(phase), false) = (phase, build.runner_reports) {
+                        build.reach((*phase).min(Phase::Finalize), now);
+                    }
+                    build.fail(cause, now);
+                }
+            }
+        }
+        if build.plan.is_none()
+            && !self.owes(|action| matches!(action, Action::ReadArtifacts { build } if *build == number))
+        {
+            self.owe(Action::ReadArtifacts { build: number });
+        }
+        Ok(())
+    }
+
+    pub(super) fn artifacts_read(&mut self, number: BuildNumber, read: &ArtifactsRead) {
+        let now = self.now;
+        let Some(build) = self.lane.builds.get_mut(&number) else { return };
+        build.settled = true;
+        for (phase, url) in [(Phase::Build, &read.build_log), (Phase::Test, &read.test_log)] {
+            if let (Some(record), Some(url)) = (build.phases.get_mut(&phase), url) {
+                record.logs.clone_from(url);
+            }
+        }
+        if build.current_phase() != Some(Phase::Finalize) || !build.in_flight() {
+            return;
+        }
+        match &read.plan {
+            _ if read.skipped && !build.runner_reports => {
+                build.ending = Some(Ending::Skipped { reason: "the builder had nothing to do".to_owned() });
+            }
+            Some(Ok(plan)) => build.plan = Some(plan.clone()),
+            Some(Err(cause)) => build.fail(cause, now),
+            None => build.fail("the build left no artifacts that say what to run", now),
+        }
+    }
+
+    /// Gives the lane's one turn to the newest build that waits for it, and ends those that came too late.
+    pub(super) fn give_turn(&mut self) {
+        let holder = self.lane.builds.values().find(|build| build.has_turn()).map(Build::order);
+        let live = self.lane.live.as_ref().map(|live| (live.started, live.build));
+        let waiting: Vec<(EpochSeconds, BuildNumber)> =
+            self.lane.builds.values().filter(|build| build.waits_for_turn()).map(Build::order).collect();
+        let free = holder.is_none() && self.lane.draining.is_none() && self.lane.closed.is_none();
+        let next = waiting.iter().max().copied().filter(|next| free && Some(*next) > live);
+
+        let newest = holder.max(live).max(next);
+        for order in waiting {
+            if let Some((_, by)) = newest.filter(|newest| order < *newest) {
+                self.supersede(order.1, by);
+            }
+        }
+        if let Some((_, number)) = next {
+            self.begin_release(number);
+        }
+    }
+
+    pub(super) fn supersede(&mut self, number: BuildNumber, by: BuildNumber) {
+        let now = self.now;
+        if let Some(build) = self.lane.builds.get_mut(&number) {
+            build.end_phase(PhaseState::Failed, now);
+            build.ending = Some(Ending::Superseded { by });
+        }
+    }
+}

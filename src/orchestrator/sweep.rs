@@ -1,0 +1,84 @@
+//! Finds lanes in which something is in flight and brings them up to the truth.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Orchestrator;
+use super::handle::Handled;
+use crate::domain::lane::{Event, Lane, LaneKey};
+use crate::ports::failure::{Failure, chain};
+
+/// What a sweep came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Lanes that were looked at.
+    pub lanes: usize,
+    /// Lanes that could not be brought up to date now.
+    pub waiting: usize,
+}
+
+impl Orchestrator {
+    /// Brings every active lane up to the truth: performs what is owed, asks for what was lost, looks at deadlines.
+    ///
+    /// One lane that cannot be served does not keep the others waiting.
+    ///
+    /// # Errors
+    /// Fails only when the active lanes cannot be listed.
+    pub async fn sweep(&self) -> Result<Swept, Failure> {
+        let mut swept = Swept::default();
+        for key in self.lanes.lanes.active().await? {
+            swept.lanes += 1;
+            match self.sweep_lane(&key).await {
+                Ok(Handled::Owing) => swept.waiting += 1,
+                Ok(_) => {}
+                Err(failure) => {
+                    warn!(lane = %key, cause = chain(&failure), "A lane must wait for the next sweep");
+                    swept.waiting += 1;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Brings one lane up to the truth.
+    ///
+    /// # Errors
+    /// Fails when the lane, or what it waits for, could not be asked.
+    pub async fn sweep_lane(&self, key: &LaneKey) -> Result<Handled, Failure> {
+        if !self.settle(key, None).await? {
+            return Ok(Handled::Owing);
+        }
+        let Some(current) = self.lanes.lanes.load(key).await? else { return Ok(Handled::NoLane) };
+        let mut events = self.observe(&current.lane).await?;
+        events.push(Event::Tick);
+        self.handle(key, &events).await
+    }
+
+    /// Brings one lane up to the truth again and again until nothing is in flight, and returns it.
+    ///
+    /// For places that send no events, such as Docker on one machine. `seen` is shown the lane after each look.
+    ///
+    /// # Errors
+    /// Fails when the lane could not be read or written; a place that does not answer is asked again.
+    pub async fn follow(
+        &self,
+        key: &LaneKey,
+        pause: Duration,
+        mut seen: impl FnMut(&Lane),
+    ) -> Result<Option<Lane>, Failure> {
+        loop {
+            match self.sweep_lane(key).await {
+                Ok(_) => {}
+                Err(failure) if failure.is_passing() => warn!(lane = %key, cause = chain(&failure), "Asking again"),
+                Err(failure) => return Err(failure),
+            }
+            let Some(current) = self.lanes.lanes.load(key).await? else { return Ok(None) };
+            seen(&current.lane);
+            if !current.lane.is_active() {
+                return Ok(Some(current.lane));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
