@@ -5,5 +5,6 @@
 
 pub mod domain;
 pub mod env_vars;
+pub mod image;
 pub mod orchestrator;
 pub mod ports;

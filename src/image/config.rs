@@ -1,0 +1,120 @@
+//! The image config: what runs, as whom, with which variables and labels, over which layers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::digest::Digest;
+
+/// An image config. Fields that packhorse does not know are kept in `other`, here and below.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// The processor, in Go's names.
+    #[serde(default)]
+    pub architecture: String,
+    /// The operating system.
+    #[serde(default)]
+    pub os: String,
+    /// How a container of the image runs.
+    #[serde(default)]
+    pub config: RuntimeConfig,
+    /// The uncompressed layers, the lowest first.
+    #[serde(default)]
+    pub rootfs: RootFs,
+    /// Fields that packhorse has no use for.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+impl ImageConfig {
+    /// Returns the label `name`.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.config.labels.get(name).map(String::as_str)
+    }
+
+    /// Returns the variable `name`, the last one if it is set twice.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.config.env.iter().rev().find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            (key == name).then_some(value)
+        })
+    }
+}
+
+/// How a container of the image runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuntimeConfig {
+    /// User, or user and group, by name or number; empty is root.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub user: String,
+    /// `KEY=value` lines.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub env: Vec<String>,
+    /// The program, with arguments that always come first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub entrypoint: Vec<String>,
+    /// Arguments that a caller may replace.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub cmd: Vec<String>,
+    /// The folder in which it starts.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub working_dir: String,
+    /// Labels.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Fields that packhorse has no use for.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// The uncompressed layers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Digests of the uncompressed layers, the lowest first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub diff_ids: Vec<Digest>,
+    /// Fields that packhorse has no use for (`type`, always `layers`).
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// Go writes `null` for an empty list or map.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_an_empty_list_and_unknown_fields_are_kept() {
+        let config: ImageConfig = serde_json::from_str(
+            r#"{"architecture":"amd64","os":"linux","created":"1980-01-01T00:00:01Z",
+                "config":{"Env":null,"Labels":null,"Cmd":null,"Healthcheck":{"Test":["NONE"]}},
+                "rootfs":{"type":"layers","diff_ids":null}}"#,
+        )
+        .unwrap();
+        assert!(config.config.env.is_empty());
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!(again["created"], "1980-01-01T00:00:01Z");
+        assert_eq!(again["config"]["Healthcheck"]["Test"][0], "NONE");
+        assert_eq!(again["rootfs"]["type"], "layers");
+    }
+
+    #[test]
+    fn last_setting_of_a_variable_counts() {
+        let config: ImageConfig = serde_json::from_str(r#"{"config":{"Env":["A=1","B=x=y","A=2"]}}"#).unwrap();
+        assert_eq!(config.env("A"), Some("2"));
+        assert_eq!(config.env("B"), Some("x=y"));
+        assert_eq!(config.env("C"), None);
+    }
+}
