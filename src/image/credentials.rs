@@ -239,7 +239,7 @@ impl CredentialSource for DockerConfig {
 fn key_names(key: &str, registry: &Registry) -> bool {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let host = bare.split('/').next().unwrap_or(bare);
-    host.parse::<Registry>().is_ok_and(|named| named == *registry)
+    host.parse::<Registry>().is_ok_and(|named| named.as_str().eq_ignore_ascii_case(registry.as_str()))
 }
 
 /// Runs the helper's `get`: the server goes in on stdin, the login comes back on stdout.

@@ -44,7 +44,7 @@ impl Registry {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
-        host == "localhost"
+        host.eq_ignore_ascii_case("localhost")
             || host.ends_with(".localhost")
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
@@ -87,7 +87,7 @@ impl FromStr for Registry {
         }
         Ok(Self(match text {
             "index.docker.io" | "registry-1.docker.io" => HUB.to_owned(),
-            _ => text.to_ascii_lowercase(),
+            _ => text.to_owned(),
         }))
     }
 }
