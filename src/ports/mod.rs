@@ -5,6 +5,7 @@ pub mod build_service;
 pub mod clock;
 pub mod failure;
 pub mod image_builder;
+pub mod image_store;
 pub mod lane_store;
 pub mod parameters;
 pub mod phase_events;
