@@ -8,3 +8,4 @@ pub mod env_vars;
 pub mod image;
 pub mod orchestrator;
 pub mod ports;
+pub mod ui;

@@ -1,0 +1,8 @@
+//! Every integration test, as one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops where something is wrong, and says what it did"
+)]
+
+mod manifests;
