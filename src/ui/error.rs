@@ -194,8 +194,10 @@ impl From<Failure> for CliError {
 
 impl From<ManifestError> for CliError {
     fn from(error: ManifestError) -> Self {
+        let names: Vec<String> = error.files.iter().map(|problems| format!("`{}`", problems.file.name())).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
         // The printer takes the colours away where there are none.
-        Self::manifest(error.to_string()).detail(draw_manifest_error(&error, true))
+        Self::manifest(format!("{} {verb} not valid", names.join(" and "))).detail(draw_manifest_error(&error, true))
     }
 }
 
