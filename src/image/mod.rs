@@ -8,9 +8,11 @@ pub mod digest;
 pub mod manifest;
 pub mod media_type;
 pub mod reference;
+pub mod registry;
 
 pub use config::ImageConfig;
 pub use credentials::{Credential, CredentialSource};
 pub use digest::Digest;
 pub use manifest::{Descriptor, Platform};
 pub use reference::{ImageReference, ReferenceError, Registry, Repository, Tag};
+pub use registry::{RegistryClient, RegistryError, RegistryOptions};
