@@ -3,6 +3,7 @@
 //! Arrows point inward: `cli`, `runner` and `orchestrator` use `ports`, `ports` speak `domain`.
 //! Only `context` names concrete adapters. `docs/architecture.md` has the picture.
 
+pub mod adapters;
 pub mod domain;
 pub mod env_vars;
 pub mod image;

@@ -19,7 +19,7 @@ use crate::image::credentials::{Credential, CredentialSource};
 use crate::image::reference::Registry;
 
 /// How long a token lasts when its server does not say; the distribution project's rule.
-const USUAL_LIFE: Duration = Duration::from_secs(60);
+const USUAL_LIFE: Duration = Duration::from_mins(1);
 /// How long before its end a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(10);
 /// The longest answer of a token server; ECR's tokens have about 4 KB.

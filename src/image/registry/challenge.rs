@@ -77,8 +77,8 @@ mod tests {
 
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) })
+    fn bearer(realm: &str, service: Option<&str>) -> Challenge {
+        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) }
     }
 
     #[test]
@@ -86,18 +86,18 @@ mod tests {
         for (header, challenge) in [
             (
                 r#"Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push""#,
-                bearer("https://auth.example/token", Some("registry.example")),
+                Some(bearer("https://auth.example/token", Some("registry.example"))),
             ),
             (r#"Basic realm="https://host.example/",service="ecr""#, Some(Challenge::Basic)),
-            (r#"Basic realm="x", Bearer realm=https://t.example"#, bearer("https://t.example", None)),
-            (r#"bearer REALM = "a\"b""#, bearer("a\"b", None)),
+            (r#"Basic realm="x", Bearer realm=https://t.example"#, Some(bearer("https://t.example", None))),
+            (r#"bearer REALM = "a\"b""#, Some(bearer("a\"b", None))),
             ("Negotiate", None),
             ("Bearer", None),
             ("", None),
         ] {
             assert_eq!(Challenge::read([header]), challenge, "{header}");
         }
-        assert_eq!(Challenge::read(["Basic", "Bearer realm=r"]), bearer("r", None));
+        assert_eq!(Challenge::read(["Basic", "Bearer realm=r"]), Some(bearer("r", None)));
     }
 
     proptest! {

@@ -36,7 +36,7 @@ impl RegistryOptions {
             insecure: BTreeSet::new(),
             ca_bundle: None,
             connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_mins(1),
             retry: RetryPolicy::default(),
         }
     }
@@ -81,7 +81,7 @@ impl Default for RetryPolicy {
             retries: 5,
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_secs(5),
-            budget: Duration::from_secs(60),
+            budget: Duration::from_mins(1),
         }
     }
 }

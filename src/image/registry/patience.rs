@@ -53,7 +53,7 @@ mod tests {
             retries: 6,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(4),
-            budget: Duration::from_secs(600),
+            budget: Duration::from_mins(10),
         };
         let mut patience = Patience::new(policy);
         for most in [1, 2, 4, 4, 4, 4] {

@@ -1,0 +1,3 @@
+//! What stands behind the ports: converts, calls, converts back, sorts the error.
+
+pub mod registry;

@@ -1,0 +1,3 @@
+//! One suite per port, run against every implementation.
+
+mod registry;

@@ -1,0 +1,3 @@
+//! Servers that lie, stall and refuse.
+
+mod registry;
