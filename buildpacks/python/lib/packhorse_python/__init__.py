@@ -1,0 +1,1 @@
+"""Installs an app's Python packages into a layer."""
