@@ -1,0 +1,1 @@
+"""A guestbook: a web process stores entries, a worker counts their words."""
