@@ -1,3 +1,4 @@
 //! What stands behind the ports: converts, calls, converts back, sorts the error.
 
+pub mod process;
 pub mod registry;

@@ -1,0 +1,12 @@
+//! Child processes: one supervisor for the long ones, short probes beside it. No other code starts a process.
+
+mod command;
+mod lines;
+pub mod probe;
+mod supervisor;
+
+#[cfg(test)]
+mod supervisor_tests;
+
+pub use command::Command;
+pub use supervisor::{Exit, Limits, ProcessError, Stop, run};
