@@ -1,6 +1,6 @@
 //! The lane: one app's (or one review app's) builds in flight, and the rules by which they advance.
 //!
-//! A lane is one record, changed only by a conditional write on its version. [`decide`] is pure and total: it takes a
+//! A lane is one record, changed only by a conditional write on its version. [`decide()`] is pure and total: it takes a
 //! lane and something that happened, and answers with the next lane, which carries the actions still owed. A repeated,
 //! late or irrelevant event is [`Decision::Ignored`] with its reason; it is never an error.
 
@@ -22,3 +22,6 @@ pub use state::{
     Build, Ending, Lane, LaneKey, Phase, PhaseRecord, PhaseState, Release, ReleasePlan, Service, TaskKey, TaskKind,
     TaskState,
 };
+
+#[cfg(test)]
+mod properties;
