@@ -40,6 +40,8 @@ pub const CODEBUILD_SRC_DIR: &str = "CODEBUILD_SRC_DIR";
 pub const CODEBUILD_WEBHOOK_EVENT: &str = "CODEBUILD_WEBHOOK_EVENT";
 /// The branch of the webhook, `refs/heads/{branch}`.
 pub const CODEBUILD_WEBHOOK_HEAD_REF: &str = "CODEBUILD_WEBHOOK_HEAD_REF";
+/// The branch that a pull request is to be merged into, `refs/heads/{branch}`.
+pub const CODEBUILD_WEBHOOK_BASE_REF: &str = "CODEBUILD_WEBHOOK_BASE_REF";
 /// The branch, where a caller sets it.
 pub const BRANCH: &str = "BRANCH";
 /// Path of the config file, relative to the source.
