@@ -14,7 +14,7 @@ from .inputs import PIP_FILE, UV
 
 # Set by an app for its own run time, these would send packages elsewhere or change the interpreter that installs.
 _DROPPED = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_LOG", "PIP_PYTHON",
-            "PIP_COMPILE", "PIP_REPORT", "VIRTUAL_ENV", "UV_PYTHON", "UV_TARGET", "UV_COMPILE_BYTECODE", "UV_MANAGED_PYTHON",
+            "PIP_COMPILE", "PIP_NO_COMPILE", "PIP_REPORT", "VIRTUAL_ENV", "UV_PYTHON", "UV_TARGET", "UV_COMPILE_BYTECODE", "UV_MANAGED_PYTHON",
             "UV_PYTHON_INSTALL_DIR", "UV_WORKING_DIRECTORY", "UV_PROJECT")
 
 
@@ -22,7 +22,7 @@ def environment(cache: Path) -> dict:
     """The installers' environment: the build's, with every setting that decides where things go."""
     env = {key: value for key, value in os.environ.items() if key not in _DROPPED}
     env.update(
-        PIP_CACHE_DIR=str(cache / "pip"), PIP_NO_COMPILE="1", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1",
+        PIP_CACHE_DIR=str(cache / "pip"), PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1",
         PIP_PROGRESS_BAR="off", PYTHONHASHSEED="0",
         UV_CACHE_DIR=str(cache / "uv"), UV_LINK_MODE="copy", UV_NO_PROGRESS="1", UV_PYTHON_DOWNLOADS="never",
         UV_PYTHON_PREFERENCE="only-system",
@@ -68,12 +68,14 @@ def uv_program(layer, version: str, env: dict):
 
 def compile_all(target: Path, env: dict):
     """Compiles all modules. By hash and unchecked: files in an image have the time stamp of 1980, never the one they were compiled at."""
-    subprocess.run([str(target / "bin" / "python"), "-s", "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash",
+    subprocess.run([str(target / "bin" / "python"), "-s", "-m", "compileall", "-q", "-f", "-j", "1", "--invalidation-mode", "unchecked-hash",
                     str(target / "lib")], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def _pip(arguments, app, target, env):
-    _run("pip install", [sys.executable, "-m", "pip", "--python", str(target / "bin" / "python"), "install", *arguments], app, env)
+    # The flag, not PIP_NO_COMPILE: pip reads that variable as the value of `compile`, so 1 turns compiling on.
+    _run("pip install", [sys.executable, "-m", "pip", "--python", str(target / "bin" / "python"), "install", "--no-compile", *arguments],
+         app, env)
 
 
 def _uv_sync(app, target, uv, env):
