@@ -5,6 +5,7 @@
     reason = "a test stops where something is wrong, and says what it did"
 )]
 
+mod acceptance;
 mod contract;
 mod hostile;
 mod manifests;

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod build_service;
 pub mod clock;
+pub mod container_engine;
 pub mod failure;
 pub mod image_builder;
 pub mod image_store;

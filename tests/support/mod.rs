@@ -1,4 +1,5 @@
 //! What several tests share.
 
+pub(crate) mod docker;
 pub(crate) mod lying_server;
 pub(crate) mod parts;

@@ -1,7 +1,6 @@
 //! Child processes: one supervisor for the long ones, short probes beside it. No other code starts a process.
 
 mod command;
-mod lines;
 pub mod probe;
 mod supervisor;
 

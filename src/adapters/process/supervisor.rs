@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::command::Command;
-use super::lines::Lines;
+use crate::adapters::lines::Lines;
 
 /// How long a child may take.
 #[derive(Debug, Clone, Copy)]

@@ -107,7 +107,7 @@ async fn a_child_that_ignores_term_is_killed_after_the_grace_period_with_its_chi
 async fn the_second_request_does_not_wait() {
     let (_dir, command) = forever("trap '' TERM");
     let stop = Stop::default();
-    let limits = Limits { grace: Duration::from_secs(3600), ..Limits::default() };
+    let limits = Limits { grace: Duration::from_hours(1), ..Limits::default() };
     let result = run(&command, limits, &stop, &|line| {
         if line == "begun" {
             stop.gently.cancel();

@@ -1,16 +1,16 @@
 //! Cuts a stream of bytes into lines.
 
 /// The longest line that is kept in memory; a longer one is handed on in pieces.
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
+pub(crate) const LONGEST_LINE: usize = 64 * 1024;
 
 /// Collects bytes until a line is complete.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Vec<u8>);
+pub(crate) struct Lines(Vec<u8>);
 
 impl Lines {
     /// Takes the next bytes and hands on the lines that they complete, without their ends. Bytes that are not UTF-8
     /// become U+FFFD.
-    pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.0.extend_from_slice(piece);
             if self.0.last() == Some(&b'\n') {
@@ -30,7 +30,7 @@ impl Lines {
     }
 
     /// Hands on what is left of a line that never ended.
-    pub(super) fn finish(self, mut line: impl FnMut(&str)) {
+    pub(crate) fn finish(self, mut line: impl FnMut(&str)) {
         if !self.0.is_empty() {
             line(&String::from_utf8_lossy(&self.0));
         }

@@ -1,0 +1,3 @@
+//! The real thing: real engines, real images.
+
+mod docker_engine;
