@@ -22,7 +22,8 @@ class Failure(Exception):
 
 # What installers print, in the order of how much it says about the cause.
 _KNOWN = (
-    (("CERTIFICATE_VERIFY_FAILED", "invalid peer certificate", "UnknownIssuer", "certificate verify failed"),
+    (("CERTIFICATE_VERIFY_FAILED", "invalid peer certificate", "UnknownIssuer", "certificate verify failed",
+      "Could not find a suitable TLS CA certificate bundle"),
      "The certificate of the package index is not trusted here. Behind a proxy that inspects TLS hand over its CA bundle: "
      "`packhorse … --ca-bundle FILE`, or build variables PIP_CERT and SSL_CERT_FILE that name a mounted file."),
     (("DO NOT MATCH THE HASHES", "Hash mismatch"),

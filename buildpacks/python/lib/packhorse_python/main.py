@@ -52,7 +52,8 @@ def build(app: Path, layers: Path, buildpack: Path):
 
     document = sbom.of(site_packages(target.path), python)
     (layers / "venv.sbom.cdx.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    print(f"{len(document['components']) - 1} packages", flush=True)
+    count = len(document["components"]) - 1  # the last is the interpreter
+    print(f"{count} {'package' if count == 1 else 'packages'}", flush=True)
     if not (app / "Procfile").is_file():
         print("Notice: there is no Procfile: the image gets no process of its own")
 
