@@ -35,6 +35,8 @@ pub struct ImageBuild {
     pub exclude: Vec<String>,
     /// Whether the builder may run all phases in one container with registry credentials.
     pub trust_builder: bool,
+    /// A private folder with the registry logins of this build, in the layout of `DOCKER_CONFIG`.
+    pub docker_config: Option<PathBuf>,
     /// Whether the engine may say all it knows; values of variables stay hidden.
     pub verbose: bool,
 }

@@ -13,3 +13,5 @@ pub mod phase_events;
 pub mod place;
 pub mod records;
 pub mod review_apps;
+pub mod source_history;
+pub mod test_bed;

@@ -1,6 +1,7 @@
 //! Child processes: one supervisor for the long ones, short probes beside it. No other code starts a process.
 
 mod command;
+mod git;
 pub mod probe;
 mod supervisor;
 
@@ -8,4 +9,5 @@ mod supervisor;
 mod supervisor_tests;
 
 pub use command::Command;
+pub use git::Git;
 pub use supervisor::{Exit, Limits, ProcessError, Stop, run};
