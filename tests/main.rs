@@ -9,4 +9,5 @@ mod acceptance;
 mod contract;
 mod hostile;
 mod manifests;
+mod simulation;
 mod support;

@@ -61,7 +61,7 @@ pub async fn advance(ports: &LanePorts, key: &LaneKey, event: &Event) -> Result<
             Err(Failure::Conflict { .. }) => continue,
             Err(failure) => return Err(failure),
         };
-        project(ports, &next, version, next.unprojected.iter().copied()).await?;
+        project(ports, &next, version, next.unprojected.keys().copied()).await?;
         tell(ports, &lane, &next, version).await;
         return Ok(Advanced::Changed(Box::new(Versioned { lane: next, version })));
     }

@@ -69,20 +69,25 @@ impl Orchestrator {
             };
             let event = Event::Performed { action: *id, result };
             current = match advance(&self.lanes, key, &event).await? {
-                Advanced::Changed(next) => *next,
-                // Somebody else performed it at the same time.
-                Advanced::Ignored(_) => match self.lanes.lanes.load(key).await? {
-                    Some(next) => next,
-                    None => return Ok(true),
-                },
+                Advanced::Changed(next) => {
+                    written = true;
+                    *next
+                }
+                // Somebody else performed it at the same time, and may be stopped before writing what clients see.
+                Advanced::Ignored(_) => {
+                    written = false;
+                    match self.lanes.lanes.load(key).await? {
+                        Some(next) => next,
+                        None => return Ok(true),
+                    }
+                }
                 Advanced::NoLane => return Ok(true),
             };
-            written = true;
         }
         if !current.lane.unprojected.is_empty() {
-            let builds: Vec<_> = current.lane.unprojected.iter().copied().collect();
+            let builds = current.lane.unprojected.clone();
             if !written {
-                project(&self.lanes, &current.lane, current.version, builds.iter().copied()).await?;
+                project(&self.lanes, &current.lane, current.version, builds.keys().copied()).await?;
             }
             advance(&self.lanes, key, &Event::Projected { builds }).await?;
         }

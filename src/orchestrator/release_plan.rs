@@ -7,36 +7,11 @@ use serde::Deserialize;
 
 use super::Orchestrator;
 use crate::domain::lane::{ArtifactsRead, Lane, LaneKey, ReleasePlan, Service};
-use crate::domain::names::{BuildNumber, ProcessType};
+use crate::domain::manifest::{AppPackToml, SourceFile};
+use crate::domain::names::BuildNumber;
 use crate::domain::namespace::Namespace;
 use crate::ports::failure::Failure;
 use crate::ports::place::Place;
-
-/// The parts of the archived config file that say what to run.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct EffectiveConfig {
-    deploy: Deploy,
-    review_app: ReviewApp,
-    services: BTreeMap<String, ServiceConfig>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Deploy {
-    release_command: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReviewApp {
-    initialize_command: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct ServiceConfig {
-    command: String,
-}
 
 /// The parts of `build.json` that name the image.
 #[derive(Debug, Deserialize)]
@@ -74,26 +49,26 @@ impl Orchestrator {
 }
 
 fn plan(lane: &LaneKey, config: &[u8], metadata: &[u8], place: &dyn Place) -> Result<ReleasePlan, String> {
-    let text = std::str::from_utf8(config).map_err(|_| "the archived config file is not UTF-8".to_owned())?;
-    let config: EffectiveConfig = toml::from_str(text)
-        .map_err(|error| format!("the archived config file cannot be read: {}", error.message()))?;
+    let unreadable = |problem: &dyn std::fmt::Display| format!("the archived config file cannot be read: {problem}");
+    let file = SourceFile::decode(&Namespace::default().config_file(), config).map_err(|error| unreadable(&error))?;
+    let config = AppPackToml::read_effective(&file).map_err(|problems| unreadable(&problems))?.value;
     let metadata: BuildMetadata =
         serde_json::from_slice(metadata).map_err(|error| format!("`build.json` cannot be read: {error}"))?;
     let image = metadata.image.ok_or("`build.json` names no image")?;
-    let services = config.services.into_iter().map(|(name, service)| {
-        let process: ProcessType = name.parse().map_err(|error| format!("{error}"))?;
-        let arn = place.service_arn(lane, &process);
-        Ok((process, Service { command: service.command, arn }))
-    });
-    let services: BTreeMap<_, _> = services.collect::<Result<_, String>>()?;
+    let services: BTreeMap<_, _> = (config.services.into_iter())
+        .map(|(process, command)| {
+            let arn = place.service_arn(lane, &process);
+            (process, Service { command, arn })
+        })
+        .collect();
     if services.is_empty() {
         return Err("the app defines no process to run: add a `Procfile` with a `web` line".to_owned());
     }
-    let given = |command: String| (!command.trim().is_empty()).then_some(command);
     Ok(ReleasePlan {
+        sequence: 0,
         image: by_digest(&image.reference, &image.digest),
-        release_command: given(config.deploy.release_command),
-        postdeploy_command: given(config.review_app.initialize_command),
+        release_command: config.release_command,
+        postdeploy_command: config.initialize_command,
         services,
     })
 }

@@ -65,6 +65,9 @@ pub trait Place: Send + Sync {
     async fn stop_task(&self, lane: &LaneKey, key: &TaskKey) -> Result<(), Failure>;
 
     /// Brings the services to the plan: creates, replaces and removes; does not wait. Repeating it changes nothing.
+    ///
+    /// An order may arrive late, from an orchestrator that was held up: one whose `sequence` is below that of an order
+    /// that was carried out here is left undone and counts as done.
     async fn update_services(&self, lane: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<(), Failure>;
 
     /// Returns where the deploy of a build stands, or nothing while it is under way.

@@ -1,5 +1,7 @@
 //! Decides what a lane does next.
 
+use std::collections::BTreeMap;
+
 use super::event::{Action, ActionId, ActionResult, ArtifactsRead, Event};
 use super::projection::build_record;
 use super::state::{Build, Lane, TaskKey};
@@ -29,7 +31,11 @@ pub fn decide(lane: &Lane, event: &Event, now: EpochSeconds) -> Decision {
     step.give_turn();
     step.note_unprojected(lane);
     step.forget();
-    if step.lane == *lane { Decision::Ignored("nothing new") } else { Decision::Changed(Box::new(step.lane)) }
+    if step.lane == *lane {
+        return Decision::Ignored("nothing new");
+    }
+    step.lane.steps += 1;
+    Decision::Changed(Box::new(step.lane))
 }
 
 /// Why an event changes nothing.
@@ -95,9 +101,9 @@ impl Step {
         Ok(())
     }
 
-    fn projected(&mut self, builds: &[BuildNumber]) -> Result<(), Irrelevant> {
+    fn projected(&mut self, builds: &BTreeMap<BuildNumber, u64>) -> Result<(), Irrelevant> {
         let before = self.lane.unprojected.len();
-        self.lane.unprojected.retain(|number| !builds.contains(number));
+        self.lane.unprojected.retain(|number, step| builds.get(number) != Some(step));
         if self.lane.unprojected.len() == before { Err("the items were known to be written") } else { Ok(()) }
     }
 
@@ -131,7 +137,7 @@ impl Step {
     fn note_unprojected(&mut self, before: &Lane) {
         for number in self.lane.builds.keys() {
             if build_record(&self.lane, *number) != build_record(before, *number) {
-                self.lane.unprojected.insert(*number);
+                self.lane.unprojected.insert(*number, self.lane.steps + 1);
             }
         }
     }
@@ -143,7 +149,7 @@ impl Step {
             let number = *number;
             let matters = build.in_flight()
                 || !build.settled
-                || self.lane.unprojected.contains(&number)
+                || self.lane.unprojected.contains_key(&number)
                 || self.lane.failed_deploy == Some(number);
             if matters {
                 return;

@@ -1,5 +1,7 @@
 //! What can happen to a lane, and what a lane can order.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::state::{Phase, ReleasePlan, TaskKey};
@@ -92,8 +94,9 @@ pub enum Event {
     },
     /// Client-visible items were written.
     Projected {
-        /// The builds whose items are up to date with the lane as loaded.
-        builds: Vec<BuildNumber>,
+        /// The builds whose items were written, each with the step that they show. One that changed since stays
+        /// unwritten: whoever changed it may have been stopped before writing it.
+        builds: BTreeMap<BuildNumber, u64>,
     },
     /// The pull request was merged or closed.
     PullRequestClosed {

@@ -32,6 +32,7 @@ fn lanes() -> impl Strategy<Value = Lane> {
 fn plan(number: BuildNumber) -> ReleasePlan {
     let service = Service { command: "serve".to_owned(), arn: "service/shop-web".to_owned() };
     ReleasePlan {
+        sequence: 0,
         image: format!("shop@sha256:{number}"),
         release_command: (!number.0.is_multiple_of(3)).then(|| "migrate".to_owned()),
         postdeploy_command: number.0.is_multiple_of(2).then(|| "seed".to_owned()),
@@ -89,7 +90,7 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
                 Event::Performed { action: *id, result: ActionResult::Refused { cause: cause() } }
             }
             Some((id, _)) => Event::Performed { action: *id, result: ActionResult::Done },
-            None => Event::Projected { builds: lane.unprojected.iter().copied().collect() },
+            None => Event::Projected { builds: lane.unprojected.clone() },
         },
     }
 }
@@ -152,7 +153,7 @@ proptest! {
         walk(lane, &draws, |before, event, after| {
             if let (Some(was), Some(is)) = (&before.live, &after.live) {
                 assert!((was.started, was.build) <= (is.started, is.build), "{event:?}");
-                assert!(was.sequence <= is.sequence, "{event:?}");
+                assert!(was.plan.sequence <= is.plan.sequence, "{event:?}");
             }
         });
     }
@@ -259,7 +260,7 @@ proptest! {
         for _ in 0..200 {
             now = now.plus(3600);
             let owed = lane.owed.keys().next().copied();
-            let unprojected: Vec<_> = lane.unprojected.iter().copied().collect();
+            let unprojected = lane.unprojected.clone();
             let mut events = vec![Event::Tick, Event::Projected { builds: unprojected }];
             events.extend(owed.map(|action| Event::Performed { action, result: ActionResult::Done }));
             for event in events {
@@ -285,7 +286,7 @@ fn a_lane_remembers_only_the_newest_ended_builds() {
     for number in 1..=30 {
         let draws = [0, 5].map(|kind| Draw { kind, build: number, flag: true, seconds: 0 });
         lane = walk(lane, &draws, |_, _, _| {});
-        let all = Event::Projected { builds: lane.unprojected.iter().copied().collect() };
+        let all = Event::Projected { builds: lane.unprojected.clone() };
         if let Decision::Changed(next) = decide(&lane, &all, EpochSeconds(9)) {
             lane = *next;
         }

@@ -13,8 +13,10 @@ const SHOWN_SERVICES: usize = 10;
 impl Step {
     pub(super) fn begin_release(&mut self, number: BuildNumber) {
         self.lane.releases += 1;
-        let plan = self.lane.builds.get(&number).and_then(|build| build.plan.clone());
-        let Some(plan) = plan else { return };
+        let sequence = self.lane.releases;
+        let Some(plan) = self.lane.builds.get_mut(&number).and_then(|build| build.plan.as_mut()) else { return };
+        plan.sequence = sequence;
+        let plan = plan.clone();
         match plan.release_command.clone() {
             Some(command) => self.begin_task(number, TaskKind::Release, &plan.image, command),
             None => self.after_release(number, &plan),
@@ -127,7 +129,6 @@ impl Step {
             return Err("the services were not asked to change yet");
         }
         let now = self.now;
-        let sequence = self.lane.releases;
         let build = self.in_flight(number)?;
         if build.current_phase() != Some(Phase::Deploy) {
             return Err("the build does not deploy");
@@ -138,7 +139,7 @@ impl Step {
                 build.end_phase(PhaseState::Succeeded, now);
                 build.ending = Some(Ending::Deployed);
                 let (arn, commit, started) = (build.arn.clone(), build.commit.clone(), build.started);
-                self.lane.live = Some(Release { sequence, build: number, arn, commit, started, plan, at: now });
+                self.lane.live = Some(Release { build: number, arn, commit, started, plan, at: now });
                 self.lane.failed_deploy = None;
                 self.lane.postdeployed = true;
             }

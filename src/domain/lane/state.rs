@@ -1,6 +1,6 @@
 //! What a lane remembers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,9 @@ pub struct PhaseRecord {
 /// What a build asks to be run, read from its artifacts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasePlan {
+    /// Its place in the lane's sequence of releases, 0 until it has its turn. A place leaves an update undone whose
+    /// number is below that of the update it carries out or has carried out.
+    pub sequence: u64,
     /// The image by digest, `repository@sha256:…`.
     pub image: String,
     /// The release command, if the app has one.
@@ -265,8 +268,6 @@ impl Build {
 /// A release that was deployed, or tried to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Its place in the lane's sequence; a higher one is newer.
-    pub sequence: u64,
     /// The build it came from.
     pub build: BuildNumber,
     /// The ARN of that build.
@@ -306,8 +307,10 @@ pub struct Lane {
     pub owed: BTreeMap<ActionId, Action>,
     /// The next action's id.
     pub next_action: ActionId,
-    /// Builds whose client-visible items are not yet known to be written.
-    pub unprojected: BTreeSet<BuildNumber>,
+    /// Steps taken so far.
+    pub steps: u64,
+    /// Builds whose client-visible items are not yet known to be written, with the step that changed them last.
+    pub unprojected: BTreeMap<BuildNumber, u64>,
 }
 
 impl Lane {
@@ -328,7 +331,8 @@ impl Lane {
             draining: None,
             owed: BTreeMap::new(),
             next_action: ActionId(1),
-            unprojected: BTreeSet::new(),
+            steps: 0,
+            unprojected: BTreeMap::new(),
         }
     }
 
