@@ -1,10 +1,12 @@
 //! Rules without I/O, clock or randomness: equal inputs give equal outputs.
 
+pub mod addons;
 pub mod aws_event;
 pub mod build_environment;
 pub mod build_variables;
 pub mod catalogue;
 pub mod lane;
+pub mod launch;
 pub mod manifest;
 pub mod names;
 pub mod namespace;

@@ -1,3 +1,4 @@
 //! The real thing: real engines, real images.
 
 mod docker_engine;
+mod docker_tests;
