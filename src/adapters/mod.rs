@@ -1,6 +1,11 @@
 //! What stands behind the ports: converts, calls, converts back, sorts the error.
 
+mod artifact_key;
 pub mod docker;
+mod lane_document;
 mod lines;
+pub mod local;
+pub mod memory;
+mod parameter_name;
 pub mod process;
 pub mod registry;

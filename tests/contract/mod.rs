@@ -1,3 +1,8 @@
 //! One suite per port, run against every implementation.
 
+mod artifacts;
+mod lane_store;
+mod parameters;
+mod phase_events;
+mod records;
 mod registry;

@@ -1,5 +1,7 @@
 //! What several tests share.
 
 pub(crate) mod docker;
+pub(crate) mod lanes;
 pub(crate) mod lying_server;
 pub(crate) mod parts;
+pub(crate) mod suite;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::state::{Ending, Lane, Phase, PhaseRecord, PhaseState};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// A build as clients read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRecord {
     /// The app or pipeline.
     pub app: String,
@@ -23,7 +25,7 @@ pub struct BuildRecord {
 }
 
 /// The most recent deploy as clients read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployStatus {
     /// The phase that it reached.
     pub phase: Phase,
@@ -42,7 +44,7 @@ pub struct DeployStatus {
 }
 
 /// One process of a deploy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRecord {
     /// The process type.
     pub name: String,

@@ -1,0 +1,15 @@
+//! Stores on this machine: what `packhorse up` keeps in `.packhorse/`.
+//!
+//! Items lie in an SQLite database, artifacts are files. Several processes may use them at once. Everything is for
+//! the owner's eyes only, since config variables are secrets.
+
+mod artifacts;
+mod clock;
+mod database;
+mod lane_store;
+mod parameters;
+mod records;
+
+pub use artifacts::LocalArtifacts;
+pub use clock::SystemClock;
+pub use database::LocalState;

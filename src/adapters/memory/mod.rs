@@ -1,0 +1,22 @@
+//! Stores that live as long as the process: for the simulation and for tests.
+//!
+//! They keep every promise of their ports but one: nothing outlives the process.
+
+mod artifacts;
+mod clock;
+mod lane_store;
+mod parameters;
+mod phase_events;
+mod records;
+
+pub use artifacts::MemoryArtifacts;
+pub use clock::SettableClock;
+pub use lane_store::MemoryLaneStore;
+pub use parameters::MemoryParameters;
+pub use phase_events::CollectedPhaseEvents;
+pub use records::MemoryRecords;
+
+/// Takes a lock; a panic of another holder does not matter, since every change below is one assignment.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
