@@ -4,6 +4,8 @@
 //! Only `context` names concrete adapters. `docs/architecture.md` has the picture.
 
 pub mod adapters;
+pub mod cli;
+pub mod context;
 pub mod domain;
 pub mod env_vars;
 pub mod image;

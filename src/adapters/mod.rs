@@ -7,5 +7,6 @@ mod lines;
 pub mod local;
 pub mod memory;
 mod parameter_name;
+pub mod machine;
 pub mod process;
 pub mod registry;

@@ -130,6 +130,16 @@ impl Printer {
         }
     }
 
+    /// Writes text to stdout, such as help; without colours where there are none.
+    pub fn print(&self, text: &str) {
+        self.write(Stream::Out, text);
+    }
+
+    /// Writes text to stderr, such as what is wrong with a command line; without colours where there are none.
+    pub fn print_to_stderr(&self, text: &str) {
+        self.write(Stream::Err, text);
+    }
+
     /// Writes a line to stdout as it is: no colours, whatever the level. Clients compare some of them byte for byte.
     pub fn exact(&self, line: &str) {
         self.write_raw(Stream::Out, format!("{line}\n").as_bytes());

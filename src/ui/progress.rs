@@ -36,6 +36,11 @@ impl Progress {
         Self { printer: printer.clone() }
     }
 
+    /// Tells whether steps are drawn on a terminal, so that their lines do not stay.
+    pub fn draws(&self) -> bool {
+        self.printer.bars().is_some()
+    }
+
     /// Begins a step, such as `detect`. End it with [`Step::done`] or [`Step::failed`]; a dropped one was abandoned.
     pub fn step(&self, name: impl Into<String>) -> Step {
         let name = name.into();
@@ -83,6 +88,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// The step's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Tells what the step is at.
     pub fn at(&self, text: &str) {
         self.printer.json_line(&json!({ "type": "step", "step": self.name, "state": "running", "text": text }));
