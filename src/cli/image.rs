@@ -134,6 +134,7 @@ fn request(session: &Session, args: &ImageBuildArgs) -> Result<ImageBuild, CliEr
         network: args.build.network.clone(),
         ca_bundle: args.build.ca_bundle.clone(),
         exclude: vec!["/.git".to_owned(), "/.packhorse".to_owned()],
+        docker_config: None,
         trust_builder: args.trust_builder || is_in_catalogue(&builder)?,
         verbose: session.printer.level() == Level::Verbose,
         builder,
