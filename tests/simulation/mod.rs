@@ -15,10 +15,10 @@ fn setting(name: &str, default: u64) -> u64 {
 fn no_pipeline_gets_stuck_repeats_a_release_or_goes_back() {
     let runs = setting("PACKHORSE_SIMULATION_RUNS", 2_000);
     let first = setting("PACKHORSE_SIMULATION_SEED", fastrand::u64(..1 << 40));
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(runs);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!("seeds from {first}, {runs} runs");
     let totals = std::thread::scope(|scope| {
-        let share = |thread: u64| (first..first + runs).skip(thread as usize).step_by(threads as usize);
+        let share = |thread| (first..first + runs).skip(thread).step_by(threads);
         let workers: Vec<_> =
             (0..threads).map(|thread| scope.spawn(move || share(thread).map(run).collect::<Vec<_>>())).collect();
         workers

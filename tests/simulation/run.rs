@@ -30,7 +30,7 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("replay with PACKHORSE_SIMULATION_SEED={} PACKHORSE_SIMULATION_RUNS=1", self.0);
+            println!("replay with PACKHORSE_SIMULATION_SEED={} PACKHORSE_SIMULATION_RUNS=1", self.0);
         }
     }
 }

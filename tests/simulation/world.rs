@@ -348,8 +348,8 @@ impl Place for World {
             let clash = state.tasks.iter().find(|(other, task)| {
                 let same = other.build == key.build && other.kind == key.kind;
                 let ran = !task.gone && (task.exit.is_some() || !task.stopped);
-                let over = now >= task.requested + task.runs || task.stopped;
-                (same && (ran || !over)) || (!same && !over && !task.gone && other.kind == TaskKind::Release)
+                let over = task.gone || task.stopped || now >= task.requested + task.runs;
+                if same { ran || !over } else { !over && other.kind == TaskKind::Release }
             });
             if let Some((other, _)) = clash {
                 let text = format!("{key} began although {other} runs or has run");
