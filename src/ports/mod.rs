@@ -13,5 +13,6 @@ pub mod phase_events;
 pub mod place;
 pub mod records;
 pub mod review_apps;
+pub mod routes;
 pub mod source_history;
 pub mod test_bed;

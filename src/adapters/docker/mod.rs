@@ -9,6 +9,7 @@ pub mod image_store;
 mod images;
 pub mod labels;
 mod networks;
+pub mod place;
 mod test_bed;
 
 pub use connect::{DockerAddress, DockerSettings};

@@ -1,0 +1,80 @@
+//! Release and postdeploy tasks: one container each, which stays as the memory of how it ended.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::super::labels::{BUILD, ROLE_TASK};
+use super::ContainerPlace;
+use crate::domain::lane::{LaneKey, TaskKey};
+use crate::ports::container_engine::{ContainerSpec, ContainerState, LogRange};
+use crate::ports::failure::Failure;
+use crate::ports::place::{TaskRequest, TaskStatus};
+
+impl ContainerPlace {
+    /// Makes and starts the task's container. The name is the idempotency key: a container that was made before is at
+    /// most started, and never made again.
+    pub(super) async fn run_task(&self, request: &TaskRequest) -> Result<(), Failure> {
+        let TaskRequest { lane, key, image, command } = request;
+        let name = self.name(lane, key);
+        if self.engine.container(&name).await?.is_none() {
+            let network = self.ensure_network(lane).await?;
+            let launch = self.launch(image, None, command).await?;
+            let mut labels = self.labelled(lane, ROLE_TASK);
+            labels.insert(BUILD.to_owned(), key.build.to_string());
+            let container = ContainerSpec {
+                name: name.clone(),
+                image: image.clone(),
+                entrypoint: Some(launch.entrypoint),
+                command: Some(launch.arguments),
+                env: self.environment(lane).await?,
+                networks: BTreeMap::from([(network, Vec::new())]),
+                labels,
+                init: true,
+                ..ContainerSpec::default()
+            };
+            match self.engine.create(&container).await {
+                // Somebody else was asked for the same task at the same time.
+                Ok(()) | Err(Failure::Conflict { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let made = self.engine.container(&name).await?;
+        if !made.is_some_and(|container| container.state == ContainerState::Created { error: String::new() }) {
+            return Ok(());
+        }
+        match self.engine.start(&name).await {
+            // What keeps it from starting is kept with the container and seen by who looks at the task.
+            Err(failure) if failure.is_passing() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn task_status(&self, lane: &LaneKey, key: &TaskKey) -> Result<TaskStatus, Failure> {
+        let name = self.name(lane, key);
+        let Some(container) = self.engine.container(&name).await? else {
+            return Ok(TaskStatus::NeverRequested);
+        };
+        Ok(match container.state {
+            ContainerState::Created { error } if error.is_empty() => TaskStatus::Starting,
+            ContainerState::Created { error } => TaskStatus::Gone { reason: error },
+            ContainerState::Running => TaskStatus::Running {
+                arn: format!("docker:task/{}/{name}", self.instance),
+                logs: format!("docker://containers#{name}"),
+            },
+            ContainerState::Exited { code } => TaskStatus::Exited { code, log: Some(self.log(&name, None).await?) },
+        })
+    }
+
+    /// A container's output, all of it or its last lines.
+    pub(super) async fn log(&self, name: &str, tail: Option<u32>) -> Result<Vec<u8>, Failure> {
+        let text = Mutex::new(Vec::new());
+        let keep = |line: &str| {
+            if let Ok(mut text) = text.lock() {
+                text.extend_from_slice(line.as_bytes());
+                text.push(b'\n');
+            }
+        };
+        self.engine.logs(name, LogRange { follow: false, tail }, &keep).await?;
+        Ok(text.into_inner().unwrap_or_default())
+    }
+}
