@@ -11,4 +11,5 @@ pub mod env_vars;
 pub mod image;
 pub mod orchestrator;
 pub mod ports;
+pub mod runner;
 pub mod ui;

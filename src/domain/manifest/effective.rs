@@ -10,6 +10,9 @@ use super::metadata_toml::ImageProcesses;
 use super::plan::AppPlan;
 use crate::domain::names::ProcessType;
 
+/// Begins every archived file, and tells it from one that a user wrote.
+pub const HEADER: &str = "# Written by packhorse: the effective configuration of one build.";
+
 /// The parts of the archived file. Clients and orchestrators read it; the user's own file is never written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
@@ -74,7 +77,7 @@ impl Effective {
     /// Returns the file's text; equal values give equal bytes.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut out = String::from("# Written by packhorse: the effective configuration of one build.\n");
+        let mut out = format!("{HEADER}\n");
         let mut build = Section::new("build");
         build.text("system", Some(self.system.as_str()));
         build.text("engine", self.engine.map(Engine::as_str));
