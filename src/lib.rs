@@ -13,3 +13,4 @@ pub mod orchestrator;
 pub mod ports;
 pub mod runner;
 pub mod ui;
+pub mod up;

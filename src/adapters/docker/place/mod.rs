@@ -3,6 +3,7 @@
 //! All that belongs to a lane is found by its labels, so that nothing is remembered here and nothing is lost with the
 //! process. A new release starts beside the one that runs and takes its requests over once it answers.
 
+mod addons;
 mod services;
 mod tasks;
 
@@ -76,7 +77,11 @@ impl ContainerPlace {
 
     /// The labels of all that belongs to a lane in some role.
     fn labelled(&self, lane: &LaneKey, role: &str) -> Labels {
-        labels([(LANE, format!("{lane}@{}", self.instance)), (ROLE, role.to_owned())])
+        labels([(LANE, self.lane_label(lane)), (ROLE, role.to_owned())])
+    }
+
+    fn lane_label(&self, lane: &LaneKey) -> String {
+        format!("{lane}@{}", self.instance)
     }
 
     async fn ensure_network(&self, lane: &LaneKey) -> Result<String, Failure> {

@@ -113,12 +113,8 @@ impl ContainerPlace {
         let since = new.iter().filter_map(|container| number(container, SINCE)).max().unwrap_or_default();
         let age = self.clock.now().0.saturating_sub(since);
         let web = new.iter().find(|container| container.labels.get(PROCESS).is_some_and(|process| process == "web"));
-        let healthy = match web.map(|web| web.published.get(&PORT)) {
-            Some(Some(address)) => {
-                let answers = self.web.get(format!("http://{address}/")).send().await.is_ok();
-                answers.then(|| self.routes.point_to(lane, *address)).is_some()
-            }
-            Some(None) => false,
+        let healthy = match web {
+            Some(web) => self.takes_over(lane, web).await,
             None => age >= STAYS_UP,
         };
         if healthy {
@@ -136,6 +132,16 @@ impl ContainerPlace {
         };
         self.withdraw(lane, build).await?;
         Ok(Some(ServicesState::Failed { cause }))
+    }
+
+    /// Sends requests to a web process if it answers them, whatever it answers.
+    async fn takes_over(&self, lane: &LaneKey, web: &ContainerFacts) -> bool {
+        let Some(address) = web.published.get(&PORT) else { return false };
+        let answers = self.web.get(format!("http://{address}/")).send().await.is_ok();
+        if answers {
+            self.routes.point_to(lane, *address).await;
+        }
+        answers
     }
 
     /// Says what became of a process, with its last words.
