@@ -19,6 +19,7 @@ use super::workspace::{BUILD_LOG, METADATA};
 use super::{RunnerContext, StepEnd};
 use crate::domain::build_environment::CodeBuildEnvironment;
 use crate::domain::build_variables::build_variables;
+use crate::domain::catalogue::Lookup;
 use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::manifest::{AppPlan, Effective, ImageProcesses, SourceFile};
 use crate::domain::namespace::{Marker, Namespace};
@@ -139,7 +140,7 @@ async fn plan_image(session: &Session<'_>, plan: &AppPlan, log: &Log) -> Result<
         network: settings.network.clone(),
         ca_bundle: settings.ca_bundle.clone(),
         exclude: session.workspace.not_of_the_app(&session.state.written),
-        trust_builder: settings.trust_builder || choice.run_image.is_some(),
+        trust_builder: settings.trust_builder || matches!(settings.catalogue.find(&choice.builder), Lookup::Known(_)),
         docker_config: session.log_in(&images(plan)).await?,
         verbose: environment.debug,
         builder: choice.builder,

@@ -76,6 +76,15 @@ impl BuildOutput for Log {
     }
 }
 
+/// Prints lines to stdout and keeps nothing.
+pub(super) struct Printed<'p>(pub(super) &'p Printer);
+
+impl BuildOutput for Printed<'_> {
+    fn line(&self, line: &str) {
+        self.0.exact(line);
+    }
+}
+
 /// Tells whether a value gives something away: short ones and plain words are everywhere in a log.
 fn is_telling(value: &str) -> bool {
     value.len() >= 8 && !value.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '_' | ' '))

@@ -116,7 +116,12 @@ impl RunnerSettings {
     pub const TEST_LIMIT: Duration = Duration::from_mins(50);
 
     /// Makes the settings of a build in CodeBuild: its files lie in the source, and images go to a registry.
-    pub fn in_codebuild(variables: BTreeMap<String, String>, source: PathBuf, private: PathBuf) -> Self {
+    pub fn in_codebuild(
+        variables: BTreeMap<String, String>,
+        source: PathBuf,
+        private: PathBuf,
+        catalogue: Catalogue,
+    ) -> Self {
         Self {
             namespace: Namespace::default(),
             variables,
@@ -124,7 +129,7 @@ impl RunnerSettings {
             source,
             private,
             publish: true,
-            catalogue: Catalogue::default(),
+            catalogue,
             builder: None,
             run_image: None,
             trust_builder: false,

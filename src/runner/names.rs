@@ -1,12 +1,11 @@
 //! Gives a tested image its names.
 
 use super::error::RunnerError;
-use super::log::Log;
 use super::session::Session;
 use crate::domain::tags;
 use crate::image::{ImageReference, Tag};
 use crate::ports::failure::{Failure, chain};
-use crate::ports::image_builder::BuildOutput as _;
+use crate::ports::image_builder::BuildOutput;
 use crate::ports::image_store::{RemoveOutcome, TagOutcome};
 
 impl Session<'_> {
@@ -14,7 +13,7 @@ impl Session<'_> {
     ///
     /// Repeating it changes nothing. A `{commit}` or `latest` that may not be moved is a warning: the same commit was built
     /// before, or the repository keeps every tag for good; `build-{n}` has to name this image.
-    pub(super) async fn give_names(&mut self, log: &Log) -> Result<(), RunnerError> {
+    pub(super) async fn give_names(&mut self, log: &dyn BuildOutput) -> Result<(), RunnerError> {
         let image = self.state.image.clone().ok_or(RunnerError::CutOff)?;
         let repository = self.repository()?;
         let [commit, numbered, latest] = tags::released(&self.state.commit, &self.environment.label);
@@ -58,7 +57,7 @@ impl Session<'_> {
     }
 
     /// Takes a candidate name away, never the image: its digest may be that of a release. Tells whether that works here.
-    async fn drop_candidate(&self, candidate: &ImageReference, log: &Log) -> bool {
+    async fn drop_candidate(&self, candidate: &ImageReference, log: &dyn BuildOutput) -> bool {
         match self.cx.images.remove_tag(candidate).await {
             Ok(RemoveOutcome::Removed | RemoveOutcome::NotThere) => return true,
             Ok(RemoveOutcome::Unsupported { .. }) => {

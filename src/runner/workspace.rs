@@ -249,7 +249,12 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
         let environment = CodeBuildEnvironment::read(&variables).unwrap();
-        let settings = RunnerSettings::in_codebuild(variables, source.to_path_buf(), source.to_path_buf());
+        let settings = RunnerSettings::in_codebuild(
+            variables,
+            source.to_path_buf(),
+            source.to_path_buf(),
+            crate::domain::catalogue::Catalogue::default(),
+        );
         Workspace::new(&settings, &environment)
     }
 
