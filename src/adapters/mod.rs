@@ -7,6 +7,7 @@ mod lines;
 pub mod local;
 pub mod machine;
 pub mod memory;
+pub mod pack;
 mod parameter_name;
 pub mod process;
 pub mod registry;

@@ -2,3 +2,4 @@
 
 mod docker_engine;
 mod docker_tests;
+mod pack;

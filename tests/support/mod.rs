@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod app;
 pub(crate) mod docker;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;

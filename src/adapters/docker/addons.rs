@@ -60,16 +60,14 @@ impl Addons<'_> {
                 let code = ended?;
                 Err(failed(format!("`{image}` exited with code {code}{}", self.last_lines(&name).await)))
             }
-            ready = timeout(self.ready_within, self.until_ready(&name, rules.ready)) => match ready {
-                Ok(ready) => Ok(ready?),
-                Err(_) => {
-                    let seconds = self.ready_within.as_secs();
-                    let asked = rules.ready.join(" ");
-                    Err(failed(format!(
-                        "`{asked}` in `{image}` did not succeed within {seconds} s{}", self.last_lines(&name).await
-                    )))
+            ready = timeout(self.ready_within, self.until_ready(&name, rules.ready)) => {
+                if let Ok(ready) = ready {
+                    return Ok(ready?);
                 }
-            },
+                let (seconds, asked) = (self.ready_within.as_secs(), rules.ready.join(" "));
+                let last = self.last_lines(&name).await;
+                Err(failed(format!("`{asked}` in `{image}` did not succeed within {seconds} s{last}")))
+            }
         }
     }
 

@@ -1,0 +1,9 @@
+//! The engine `pack`: the Cloud Native Buildpacks' own client, with Docker.
+
+mod arguments;
+mod builder;
+mod descriptor;
+mod private_folder;
+mod report;
+
+pub use builder::{PackBuilder, PackSettings};
