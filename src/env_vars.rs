@@ -71,3 +71,10 @@ pub const PACKHORSE_TEST_TIMEOUT: &str = "PACKHORSE_TEST_TIMEOUT";
 pub const PACKHORSE_POSTGRES_IMAGE: &str = "PACKHORSE_POSTGRES_IMAGE";
 /// The image of the Redis add-on.
 pub const PACKHORSE_REDIS_IMAGE: &str = "PACKHORSE_REDIS_IMAGE";
+
+/// The address of every AWS service, in place of its own; read by the SDK, as is `AWS_ENDPOINT_URL_{SERVICE}`.
+pub const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+/// The address of S3, in place of its own.
+pub const AWS_ENDPOINT_URL_S3: &str = "AWS_ENDPOINT_URL_S3";
+/// A PEM file of certificate authorities to trust besides the machine's.
+pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";

@@ -1,6 +1,8 @@
 //! What stands behind the ports: converts, calls, converts back, sorts the error.
 
 mod artifact_key;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod docker;
 mod lane_document;
 mod lines;

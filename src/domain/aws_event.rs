@@ -109,14 +109,18 @@ struct Logs {
     stream_name: Option<String>,
 }
 
+/// A phase of a CodeBuild build, as its events and its API describe it.
 #[derive(Deserialize)]
-struct BuildPhase {
+pub(crate) struct BuildPhase {
+    /// Its type, such as `PRE_BUILD`.
     #[serde(rename = "phase-type")]
-    name: String,
+    pub(crate) name: String,
+    /// How it ended, once it has.
     #[serde(rename = "phase-status")]
-    status: Option<String>,
+    pub(crate) status: Option<String>,
+    /// Why it ended so.
     #[serde(rename = "phase-context", default)]
-    context: Vec<Option<String>>,
+    pub(crate) context: Vec<Option<String>>,
 }
 
 /// Reads one event, from an EventBridge envelope.
@@ -146,7 +150,12 @@ fn codebuild(detail: &BuildDetail) -> Result<Addressed, EventError> {
         .ok_or_else(|| field("detail.additional-information.build-start-time", "not a CodeBuild time"))?;
     let mut events = vec![Event::BuildStarted {
         number,
-        logs: log_location(&information.logs, &detail.project_name, &arn),
+        logs: log_location(
+            information.logs.group_name.as_deref(),
+            information.logs.stream_name.as_deref(),
+            &detail.project_name,
+            &arn,
+        ),
         arn,
         commit: String::new(),
         started,
@@ -193,7 +202,7 @@ fn build_ended(number: BuildNumber, status: &str, information: &BuildInformation
 }
 
 /// Finds out why a build failed: the terminal event itself does not say, its first failed phase does.
-fn failure(status: &str, phases: &[BuildPhase]) -> BuildResult {
+pub(crate) fn failure(status: &str, phases: &[BuildPhase]) -> BuildResult {
     let failed = phases.iter().find(|phase| phase.status.as_deref().is_some_and(|status| status != "SUCCEEDED"));
     let context = failed.and_then(|phase| phase.context.iter().flatten().find_map(|text| plain_context(text)));
     let name = failed.map_or("a", |phase| phase.name.as_str());
@@ -256,11 +265,10 @@ fn bucket(information: &BuildInformation) -> Option<String> {
 }
 
 /// Group and stream are missing before the build has a host; both can be told in advance.
-fn log_location(logs: &Logs, project: &str, arn: &BuildArn) -> String {
+pub(crate) fn log_location(group: Option<&str>, stream: Option<&str>, project: &str, arn: &BuildArn) -> String {
     let uuid = arn.build_id().rsplit(':').next().unwrap_or_default();
-    let group = logs.group_name.clone().unwrap_or_else(|| format!("/aws/codebuild/{project}"));
-    let stream = logs.stream_name.as_deref().unwrap_or(uuid);
-    format!("cloudwatch://{group}#{stream}")
+    let group = group.map_or_else(|| format!("/aws/codebuild/{project}"), str::to_owned);
+    format!("cloudwatch://{group}#{}", stream.unwrap_or(uuid))
 }
 
 /// Reads `Mar 14, 2026 10:00:05 AM`, UTC. Newer date formatters put U+202F before AM and PM.

@@ -1,0 +1,164 @@
+//! Lanes in DynamoDB.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+
+use super::failure::sort;
+use super::items::{self, Item, Reader};
+use crate::adapters::lane_document;
+use crate::domain::lane::{Lane, LaneKey};
+use crate::domain::namespace::{LANE_SORT_KEY, partition};
+use crate::ports::failure::Failure;
+use crate::ports::lane_store::{LaneStore, Version, Versioned};
+
+/// Keeps each lane as one item, changed only by conditional writes on its version.
+#[derive(Debug, Clone)]
+pub struct DynamoLaneStore {
+    client: Client,
+    table: String,
+}
+
+/// The sparse index of lanes in which something is in flight.
+const ACTIVE_INDEX: &str = "active";
+
+impl DynamoLaneStore {
+    /// Keeps lanes in `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Asks the index, or `None` where the table has none.
+    async fn indexed(&self) -> Result<Option<Vec<LaneKey>>, Failure> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(ACTIVE_INDEX)
+            .key_condition_expression("#active = :active")
+            .expression_attribute_names("#active", items::ACTIVE)
+            .expression_attribute_values(":active", AttributeValue::S(items::ACTIVE_VALUE.to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut lanes = Vec::new();
+        while let Some(item) = pages.next().await {
+            match item {
+                Ok(item) => lanes.push(lane_key(&item)?),
+                // A table that AppPack made has no index; DynamoDB has no error of its own for that.
+                Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("ValidationException") => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(sort("list active lanes", error)),
+            }
+        }
+        Ok(Some(lanes))
+    }
+
+    async fn scanned(&self) -> Result<Vec<LaneKey>, Failure> {
+        let mut pages = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("#sort = :lane AND attribute_exists(#active)")
+            .projection_expression("#partition")
+            .expression_attribute_names("#partition", items::PARTITION_KEY)
+            .expression_attribute_names("#sort", items::SORT_KEY)
+            .expression_attribute_names("#active", items::ACTIVE)
+            .expression_attribute_values(":lane", AttributeValue::S(LANE_SORT_KEY.to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut lanes = Vec::new();
+        while let Some(item) = pages.next().await {
+            lanes.push(lane_key(&item.map_err(|error| sort("list active lanes", error))?)?);
+        }
+        Ok(lanes)
+    }
+}
+
+#[async_trait]
+impl LaneStore for DynamoLaneStore {
+    async fn load(&self, key: &LaneKey) -> Result<Option<Versioned>, Failure> {
+        let doing = format!("read {}", lane_document::name(key));
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(&partition(key), LANE_SORT_KEY)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| sort(&doing, error))?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let reader = Reader::new(&item);
+        let read = || -> Result<_, items::WrongItem> {
+            let format = reader.number("format")?;
+            Ok((reader.number("version")?, format, reader.text("state")?))
+        };
+        let (version, format, state) = read().map_err(|error| Failure::refused(&doing, error))?;
+        let lane = lane_document::decode(key, u32::try_from(format).unwrap_or(u32::MAX), state)?;
+        Ok(Some(Versioned { lane, version: Version(version) }))
+    }
+
+    async fn commit(&self, seen: Version, next: &Lane) -> Result<Version, Failure> {
+        let version = Version(seen.0 + 1);
+        let commit_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(items::lane_item(next, version, &commit_id)?))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = if seen.0 == 0 {
+            put.condition_expression("attribute_not_exists(#partition)")
+                .expression_attribute_names("#partition", items::PARTITION_KEY)
+        } else {
+            put.condition_expression("#version = :seen")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":seen", AttributeValue::N(seen.0.to_string()))
+        };
+        match put.send().await {
+            Ok(_) => Ok(version),
+            // A retry of the client met its own first attempt, whose answer was lost.
+            Err(error) if stored(&error).is_some_and(|item| items::has_commit_id(item, &commit_id)) => Ok(version),
+            Err(error) if stored(&error).is_some() || is_conflict(&error) => {
+                Err(Failure::Conflict { what: lane_document::name(&next.key) })
+            }
+            Err(error) => Err(sort(format!("write {}", lane_document::name(&next.key)), error)),
+        }
+    }
+
+    /// The index lags behind by moments, as every global index does; a sweep comes again.
+    async fn active(&self) -> Result<Vec<LaneKey>, Failure> {
+        match self.indexed().await? {
+            Some(lanes) => Ok(lanes),
+            None => self.scanned().await,
+        }
+    }
+}
+
+/// Returns the item that made a condition fail.
+fn stored(error: &SdkError<PutItemError, HttpResponse>) -> Option<&Item> {
+    match error.as_service_error()? {
+        PutItemError::ConditionalCheckFailedException(failed) => failed.item(),
+        _ => None,
+    }
+}
+
+fn is_conflict(error: &SdkError<PutItemError, HttpResponse>) -> bool {
+    error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
+}
+
+fn lane_key(item: &HashMap<String, AttributeValue>) -> Result<LaneKey, Failure> {
+    let doing = "read the key of an active lane";
+    let text = Reader::new(item).text(items::PARTITION_KEY).map_err(|error| Failure::refused(doing, error))?;
+    let name = text.strip_prefix("APP#").ok_or_else(|| Failure::refused(doing, format!("`{text}` is not an app")))?;
+    lane_document::key(name)
+}

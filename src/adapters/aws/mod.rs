@@ -1,0 +1,28 @@
+//! AWS behind the ports: converts, calls, converts back, sorts the error.
+//!
+//! All clients are made in one place, which decides about regions, endpoints, certificates, names, time limits and
+//! retries. No SDK type leaves this folder but in constructors.
+
+mod artifacts;
+mod build_service;
+mod clients;
+mod ecr;
+mod failure;
+mod items;
+mod lane_store;
+mod name_resolver;
+mod parameters;
+mod phase_events;
+mod records;
+mod review_apps;
+mod trust;
+
+pub use artifacts::S3Artifacts;
+pub use build_service::CodeBuild;
+pub use clients::{AwsSettings, Clients};
+pub use ecr::EcrCredentials;
+pub use lane_store::DynamoLaneStore;
+pub use parameters::SsmParameters;
+pub use phase_events::EventBridgePhaseEvents;
+pub use records::DynamoRecords;
+pub use review_apps::CloudFormationReviewApps;

@@ -1,0 +1,87 @@
+//! Parameters in Systems Manager's Parameter Store.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use aws_sdk_ssm::types::ParameterType;
+use secrecy::SecretString;
+
+use super::failure::sort;
+use crate::adapters::parameter_name;
+use crate::ports::failure::Failure;
+use crate::ports::parameters::ParameterStore;
+
+/// Reads and writes parameters of one region.
+#[derive(Debug, Clone)]
+pub struct SsmParameters {
+    client: Client,
+}
+
+impl SsmParameters {
+    /// Uses this client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl ParameterStore for SsmParameters {
+    async fn get(&self, name: &str) -> Result<Option<String>, Failure> {
+        let doing = format!("read the parameter {name}");
+        let answer = match self.client.get_parameter().name(name).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(GetParameterError::is_parameter_not_found) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(sort(doing, error)),
+        };
+        match answer.parameter {
+            Some(parameter) if parameter.r#type == Some(ParameterType::SecureString) => {
+                Err(Failure::refused(doing, "it is encrypted, and a plain one was expected"))
+            }
+            Some(parameter) if parameter.value.is_some() => Ok(parameter.value),
+            _ => Err(Failure::refused(doing, "the answer has no value")),
+        }
+    }
+
+    async fn put(&self, name: &str, value: &str) -> Result<(), Failure> {
+        parameter_name::check(name)?;
+        parameter_name::check_value(name, value)?;
+        let put = self.client.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
+        put.send().await.map_err(|error| sort(format!("write the parameter {name}"), error))?;
+        Ok(())
+    }
+
+    async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {
+        parameter_name::check_path(path)?;
+        let doing = format!("read the parameters below {path}");
+        let mut values = BTreeMap::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .client
+                .get_parameters_by_path()
+                // With its slash, as the Go builder sends it: that is what roles in use allow.
+                .path(path)
+                .recursive(false)
+                .with_decryption(true)
+                .set_next_token(token.take())
+                .send()
+                .await
+                .map_err(|error| sort(&doing, error))?;
+            for parameter in page.parameters.unwrap_or_default() {
+                let (Some(name), Some(value)) = (parameter.name, parameter.value) else { continue };
+                if let Some(last) = parameter_name::direct_child(path, &name) {
+                    values.insert(last.to_owned(), SecretString::from(value));
+                }
+            }
+            // A page may be short or empty and still have a successor.
+            match page.next_token {
+                Some(next) if !next.is_empty() => token = Some(next),
+                _ => return Ok(values),
+            }
+        }
+    }
+}
