@@ -19,9 +19,9 @@ fn main() -> std::process::ExitCode {
             printer.print(&text);
             ExitCode::Done
         }
-        Invocation::Wrong(text) => {
+        Invocation::Wrong { text, code } => {
             printer.print_to_stderr(&text);
-            ExitCode::Usage
+            code
         }
         Invocation::Lambda => {
             printer.error(&CliError::internal("the Lambda entrance is not in this build yet"));

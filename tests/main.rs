@@ -6,6 +6,7 @@
 )]
 
 mod acceptance;
+mod cli;
 mod contract;
 mod hostile;
 mod manifests;

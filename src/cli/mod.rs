@@ -27,7 +27,7 @@ pub use up::{BuildFlags, UpArgs};
 pub use codebuild::Verb;
 
 use crate::domain::namespace::Namespace;
-use crate::ui::CliError;
+use crate::ui::{CliError, ExitCode};
 
 /// Heroku-like deploys in your own AWS account, and on your laptop
 ///
@@ -89,7 +89,12 @@ pub enum Invocation {
     /// Show help or the version and be done.
     Show(String),
     /// The command line is wrong; the text says how.
-    Wrong(String),
+    Wrong {
+        /// What is wrong.
+        text: String,
+        /// The exit code for where the program was started.
+        code: ExitCode,
+    },
     /// The Lambda entrance, by the name under which Lambda starts a program.
     Lambda,
 }
@@ -108,21 +113,22 @@ pub fn read<I: IntoIterator<Item = OsString>>(arguments: I) -> Invocation {
             let parsed = command
                 .try_get_matches_from(&arguments)
                 .and_then(|matches| <BuilderCli as clap::FromArgMatches>::from_arg_matches(&matches));
-            invocation(parsed.map(|BuilderCli { globals, verb }| Cli {
+            let parsed = parsed.map(|BuilderCli { globals, verb }| Cli {
                 globals,
                 command: Command::Codebuild(codebuild::CodebuildArgs { verb }),
-            }))
+            });
+            invocation(parsed, ExitCode::Usage.inside_codebuild())
         }
-        _ => invocation(Cli::try_parse_from(&arguments)),
+        _ => invocation(Cli::try_parse_from(&arguments), ExitCode::Usage),
     }
 }
 
-fn invocation(parsed: Result<Cli, clap::Error>) -> Invocation {
+fn invocation(parsed: Result<Cli, clap::Error>, wrong: ExitCode) -> Invocation {
     match parsed {
         Ok(cli) => Invocation::Run(Box::new(cli)),
         Err(error) => {
             let text = error.render().ansi().to_string();
-            if error.exit_code() == 0 { Invocation::Show(text) } else { Invocation::Wrong(text) }
+            if error.exit_code() == 0 { Invocation::Show(text) } else { Invocation::Wrong { text, code: wrong } }
         }
     }
 }
@@ -177,7 +183,7 @@ mod tests {
             let Invocation::Run(cli) = invocation else { panic!("{invocation:?}") };
             assert!(cli.command.is_inside_codebuild(), "{verb}");
         }
-        assert!(matches!(read(arguments("apppack-builder up")), Invocation::Wrong(_)));
+        assert!(matches!(read(arguments("apppack-builder up")), Invocation::Wrong { code: ExitCode::App, .. }));
     }
 
     #[test]

@@ -1,0 +1,115 @@
+//! The rendered buildspecs, and what they do where Docker is, comes up, or does not.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+
+use super::{Bench, assert_file};
+use crate::support::codebuild::{Build, Project, Source, StartBuild};
+
+const GOLDENS: [(&str, &[&str]); 4] = [
+    ("default", &[]),
+    ("as-apppack-builder", &["--program", "/usr/local/bin/apppack-builder"]),
+    ("embedded", &["--engine", "embedded"]),
+    (
+        "pinned",
+        &[
+            "--program",
+            "/opt/packhorse",
+            "--require-version",
+            "0.1.0",
+            "--engine",
+            "pack",
+            "--registry-mirror",
+            "https://mirror.example.com",
+        ],
+    ),
+];
+
+#[test]
+fn each_golden_is_what_the_program_prints_and_passes_its_own_check() {
+    for (name, flags) in GOLDENS {
+        let bench = Bench::new();
+        let printed = bench.run(&[&["buildspec"], flags].concat()).stdout;
+        assert_file(&format!("buildspec/golden/{name}.yml"), &printed);
+        bench.write("buildspec.yml", &printed);
+        let checked = bench.run(&[&["buildspec", "--check", "buildspec.yml"], flags].concat());
+        assert_eq!(checked.code, 0, "{name}: {checked}");
+    }
+}
+
+#[test]
+fn a_buildspec_that_differs_is_told_place_by_place_with_1() {
+    let bench = Bench::new();
+    let printed = bench.run(&["buildspec", "--engine", "embedded"]).stdout;
+    bench.write(
+        "buildspec.yml",
+        &printed.replace("codebuild build", "codebuild build || true").replace("    - test.log\n", ""),
+    );
+    let ran = bench.run(&["buildspec", "--engine", "embedded", "--check", "buildspec.yml"]);
+    assert_eq!(ran.code, 1, "{ran}");
+    insta::assert_snapshot!(ran.to_string());
+}
+
+#[test]
+fn a_program_name_that_a_shell_would_take_apart_is_refused() {
+    assert_eq!(Bench::new().run(&["buildspec", "--program", "a; reboot"]).code, 2);
+}
+
+/// Runs the default buildspec with these programs in its image.
+fn run(programs: &[(&str, &str)]) -> Build {
+    let bench = Bench::new();
+    let buildspec = bench.run(&["buildspec"]).stdout;
+    let bin = bench.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for (name, script) in programs {
+        std::fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let image = [("PATH", path), ("TMPDIR", bench.folder.path().display().to_string())];
+    let project = Project {
+        name: "shop".to_owned(),
+        buildspec,
+        variables: Vec::new(),
+        bucket: "shop-artifacts".to_owned(),
+        image: image.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+    };
+    std::fs::create_dir(bench.path("app")).unwrap();
+    project.run_with_artifacts_in(&StartBuild::of(7, Source::of(bench.path("app"))), &bench.path("bucket"))
+}
+
+const PACKHORSE: (&str, &str) = (
+    "packhorse",
+    "echo \"packhorse $*\"; [ \"$2\" != build ] || for f in build.log test.log apppack.toml commit.txt; do : > $f; done",
+);
+
+fn calls(build: &Build) -> Vec<&str> {
+    build.log.iter().map(String::as_str).filter(|line| line.starts_with("packhorse ")).collect()
+}
+
+#[test]
+fn where_docker_runs_each_phase_is_one_call() {
+    let build = run(&[("docker", "exit 0"), ("dockerd", "echo not wanted; exit 1"), PACKHORSE]);
+    assert_eq!(
+        calls(&build),
+        ["packhorse codebuild prebuild", "packhorse codebuild build", "packhorse codebuild postbuild"]
+    );
+    assert_eq!(build.status, "SUCCEEDED", "{:#?}", build.log);
+    assert_eq!(build.artifacts, ["7/build.log", "7/test.log", "7/apppack.toml", "7/commit.txt"]);
+}
+
+#[test]
+fn docker_is_started_and_awaited() {
+    let docker = "[ -e \"$TMPDIR/up\" ]";
+    let dockerd = "sleep 0.3; touch \"$TMPDIR/up\"; exec sleep 1000";
+    let build = run(&[("docker", docker), ("dockerd", dockerd), PACKHORSE]);
+    assert_eq!(build.status, "SUCCEEDED", "{:#?}", build.log);
+}
+
+#[test]
+fn a_daemon_that_does_not_come_up_fails_the_install_phase_with_its_log() {
+    let build = run(&[("docker", "exit 1"), ("dockerd", "echo 'failed to mount overlay'; exit 1"), PACKHORSE]);
+    assert_eq!((build.phase("INSTALL"), build.phase("PRE_BUILD")), (Some("FAILED"), None));
+    assert!(build.log.iter().any(|line| line == "failed to mount overlay"), "{:#?}", build.log);
+    assert!(calls(&build).is_empty());
+}
