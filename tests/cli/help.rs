@@ -1,5 +1,7 @@
 //! The reference of the command line is made from the help of the binary.
 
+use std::fmt::Write as _;
+
 use packhorse::ui::ExitCode;
 
 use super::{Bench, assert_file};
@@ -43,11 +45,11 @@ fn the_reference_holds_the_help_of_every_command() {
     for command in COMMANDS.iter().filter(|command| !command.iter().any(|argument| argument.starts_with('-'))) {
         let title = ["packhorse"].iter().chain(command.iter()).copied().collect::<Vec<_>>().join(" ");
         let help: Vec<String> = help(command).lines().map(|line| line.trim_end().to_owned()).collect();
-        text.push_str(&format!("\n## `{title}`\n\n```text\n{}\n```\n", help.join("\n").trim_end()));
+        write!(text, "\n## `{title}`\n\n```text\n{}\n```\n", help.join("\n").trim_end()).unwrap();
     }
     text.push_str("\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n");
     for (code, meaning) in ExitCode::DOCUMENTED {
-        text.push_str(&format!("| {} | {meaning} |\n", code.code()));
+        writeln!(text, "| {} | {meaning} |", code.code()).unwrap();
     }
     text.push_str("\nInside CodeBuild (`packhorse codebuild …`) there are only 0 and 1. A command that packhorse runs for somebody passes its own code through.\n");
     assert_file("docs/reference/cli.md", &text);

@@ -237,7 +237,9 @@ impl Container {
             if left.is_empty() || Instant::now() > until {
                 return;
             }
-            left.iter().for_each(|process| kill(process.pid));
+            for process in &left {
+                kill(process.pid);
+            }
             std::thread::yield_now();
         }
     }

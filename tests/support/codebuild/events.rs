@@ -144,7 +144,7 @@ fn envelope(build: &Build, detail_type: &str, at: Timestamp, detail: Map<String,
         "time": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "region": REGION,
         "resources": [build.arn],
-        "detail": detail,
+        "detail": Value::Object(detail),
     })
 }
 

@@ -74,7 +74,8 @@ fn copy(from: &Path, to: &Path) {
         let kind = entry.file_type().unwrap();
         if entry.file_name() == ".git" || entry.file_name() == ".packhorse" {
             continue;
-        } else if kind.is_dir() {
+        }
+        if kind.is_dir() {
             copy(&entry.path(), &target);
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(std::fs::read_link(entry.path()).unwrap(), &target).unwrap();
