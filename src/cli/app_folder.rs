@@ -7,7 +7,7 @@ use crate::domain::manifest::{ManifestError, ManifestFiles, Resolved, SourceFile
 use crate::ui::CliError;
 
 /// Reads and merges the manifests of an app.
-pub(super) fn plan(folder: &Path) -> Result<Resolved, CliError> {
+pub(crate) fn plan(folder: &Path) -> Result<Resolved, CliError> {
     let catalogue = Catalogue::shipped().map_err(|error| CliError::internal("broken catalogue").because(error))?;
     let config = crate::domain::namespace::Namespace::default().config_file();
     let files = ManifestFiles {

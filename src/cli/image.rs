@@ -174,7 +174,7 @@ fn variables(args: &ImageBuildArgs) -> Result<BTreeMap<String, SecretString>, Cl
 }
 
 /// Reads files of variables; later ones win.
-pub(super) fn read_env_files(files: &[PathBuf]) -> Result<BTreeMap<String, SecretString>, CliError> {
+pub(crate) fn read_env_files(files: &[PathBuf]) -> Result<BTreeMap<String, SecretString>, CliError> {
     let mut variables = BTreeMap::new();
     for file in files {
         let name = file.display().to_string();

@@ -18,8 +18,10 @@ use std::path::Path;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub(crate) use app_folder::plan as plan_of_folder;
 pub use globals::Globals;
 pub use image::EngineChoice;
+pub(crate) use image::read_env_files;
 pub use orchestrator::{HandleArgs, PlaceChoice, SweepArgs};
 pub use session::{Interrupt, Session};
 pub use up::{BuildFlags, UpArgs};

@@ -3,7 +3,10 @@
 //! No phase logic lives here; `up` only stands in for what surrounds the pipeline in an account: the webhook that
 //! starts a build, the upload of its artifacts, the schedule of the sweep, and the load balancer.
 
+pub mod announce;
 pub mod handover;
 pub mod local_builds;
 pub mod logs;
+pub mod pipeline;
 pub mod proxy;
+pub mod run;

@@ -1,5 +1,8 @@
 //! The only place that names concrete adapters.
 
+mod docker;
+mod local;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,9 +54,8 @@ pub async fn sweep(_session: &Session, _args: &SweepArgs) -> Result<(), CliError
 }
 
 /// Runs the pipeline on this machine.
-#[expect(clippy::unused_async, reason = "the pipeline needs it")]
-pub async fn up(_session: &Session, _args: &UpArgs) -> Result<(), CliError> {
-    Err(not_in_this_build("`up`"))
+pub async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError> {
+    local::up(session, args).await
 }
 
 fn not_in_this_build(what: &str) -> CliError {
