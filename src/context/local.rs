@@ -13,7 +13,7 @@ use super::docker;
 use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::{LocalArtifacts, LocalState, SystemClock};
-use crate::adapters::process::{Git, Stop};
+use crate::adapters::process::Git;
 use crate::cli::{Session, UpArgs, plan_of_folder, read_env_files};
 use crate::domain::addons::rules;
 use crate::domain::catalogue::Catalogue;
@@ -95,7 +95,6 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     };
     let artifacts = Arc::new(LocalArtifacts::new(state_folder.join("artifacts")));
     let builds = Arc::new(LocalBuilds::default());
-    let stop = Stop { gently: session.interrupt.gently.clone(), at_once: session.interrupt.at_once.clone() };
     let runner = RunnerContext {
         lanes: lanes.clone(),
         parameters: state,
@@ -103,7 +102,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         review_apps: Arc::new(NoStacks),
         builder: super::image_builder(session, &args.build).await?,
         images: engine.clone(),
-        test_bed: Arc::new(ContainerTestBed::new(engine.clone(), stop)),
+        test_bed: Arc::new(ContainerTestBed::new(engine.clone(), super::engine::stop(session))),
         credentials: docker::credentials()?,
         history: Arc::new(Git),
         printer: session.printer.clone(),
@@ -126,9 +125,9 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
 
 fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings, CliError> {
     let catalogue = Catalogue::shipped().map_err(|error| CliError::internal("broken catalogue").because(error))?;
-    let mut settings = RunnerSettings::in_codebuild(BTreeMap::new(), folder.to_path_buf(), state.join("private"));
+    let (source, private) = (folder.to_path_buf(), state.join("private"));
+    let mut settings = RunnerSettings::in_codebuild(BTreeMap::new(), source, private, catalogue);
     settings.publish = false;
-    settings.catalogue = catalogue;
     settings.builder.clone_from(&args.build.builder);
     settings.network.clone_from(&args.build.network);
     settings.ca_bundle.clone_from(&args.build.ca_bundle);

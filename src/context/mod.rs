@@ -1,6 +1,7 @@
 //! The only place that names concrete adapters.
 
 mod docker;
+mod engine;
 mod local;
 
 use std::path::Path;
@@ -30,9 +31,8 @@ pub async fn records(_session: &Session, app: Option<&LaneKey>, _state: Option<&
 }
 
 /// Makes the engine that the flags ask for.
-#[expect(clippy::unused_async, reason = "connecting to Docker needs it")]
-pub async fn image_builder(_session: &Session, _flags: &BuildFlags) -> Result<Arc<dyn ImageBuilder>, CliError> {
-    Err(not_in_this_build("`image build`"))
+pub async fn image_builder(session: &Session, flags: &BuildFlags) -> Result<Arc<dyn ImageBuilder>, CliError> {
+    engine::of_flags(session, flags).await
 }
 
 /// Runs a step of the build runner.
