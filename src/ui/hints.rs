@@ -58,7 +58,7 @@ const KNOWN: &[Known] = &[
         signs: &[&["resourcenotfoundexception"], &["table"]],
         steps: &[
             "check that the region is the one the account was set up in",
-            "run `packhorse doctor --aws` to see account, region and table",
+            "run `packhorse doctor --app NAME` to see whether the account can be read",
         ],
     },
     Known {
