@@ -1,5 +1,6 @@
 //! The real thing: real engines, real images.
 
 mod docker_engine;
+mod docker_place;
 mod docker_tests;
 mod pack;
