@@ -112,3 +112,38 @@ macro_rules! promises {
 
 promises!(memory, super::open_memory());
 promises!(files, super::open_local());
+
+#[cfg(feature = "aws")]
+mod aws {
+    use packhorse::adapters::aws::S3Artifacts;
+
+    use super::*;
+    use crate::support::aws::{Bucket, clients};
+    use crate::support::parts;
+
+    pub(super) struct S3 {
+        store: S3Artifacts,
+        _bucket: Bucket,
+    }
+
+    impl Bench for S3 {
+        fn store(&self) -> &dyn ArtifactStore {
+            &self.store
+        }
+    }
+
+    pub(super) async fn open() -> S3 {
+        let bucket = Bucket::make();
+        S3 { store: S3Artifacts::new(clients(&parts::moto()).await.s3(), bucket.name.as_str()), _bucket: bucket }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs moto"]
+    async fn a_bucket_that_is_not_there_is_an_error_and_no_missing_file() {
+        let store = S3Artifacts::new(clients(&parts::moto()).await.s3(), "no-such-bucket");
+        assert!(matches!(store.get("42/build.log").await, Err(Failure::NotFound { .. })));
+    }
+}
+
+#[cfg(feature = "aws")]
+promises!(s3, super::aws::open().await, "needs moto");

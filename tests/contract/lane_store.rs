@@ -191,3 +191,76 @@ macro_rules! promises {
 
 promises!(memory, super::open_memory());
 promises!(sqlite, super::open_local());
+
+#[cfg(feature = "aws")]
+mod aws {
+    use packhorse::adapters::aws::DynamoLaneStore;
+    use serde_json::json;
+
+    use super::*;
+    use crate::support::aws::clients;
+    use crate::support::dynamodb::Table;
+
+    pub(super) struct Dynamo {
+        store: Arc<DynamoLaneStore>,
+        pub(super) table: Table,
+    }
+
+    #[async_trait]
+    impl Bench for Dynamo {
+        fn store(&self) -> Arc<dyn LaneStore> {
+            self.store.clone()
+        }
+
+        async fn set_format(&self, key: &LaneKey, format: u32) {
+            let mut item = self.table.raw(&format!("APP#{key}"), "LANE").unwrap();
+            item["format"] = json!({"N": format.to_string()});
+            self.table.put_raw(&item);
+        }
+    }
+
+    async fn open(table: Table) -> Dynamo {
+        let client = clients(&table.endpoint).await.dynamodb();
+        Dynamo { store: Arc::new(DynamoLaneStore::new(client, table.name.as_str())), table }
+    }
+
+    pub(super) async fn open_indexed() -> Dynamo {
+        open(Table::indexed()).await
+    }
+
+    /// As in an account that AppPack's own stack has set up.
+    pub(super) async fn open_without_index() -> Dynamo {
+        open(Table::without_index()).await
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn a_lane_is_active_on_the_wire_only_while_something_is_in_flight() {
+        let bench = open_indexed().await;
+        let key = some_review_app();
+        let partition = format!("APP#{}:123", key.app);
+        let version = bench.store.commit(Version(0), &lane_with(&key, 1)).await.unwrap();
+        let item = bench.table.raw(&partition, "LANE").unwrap();
+        assert_eq!(item["version"], json!({"N": "1"}));
+        assert_eq!(item["format"], json!({"N": "1"}));
+        assert!(item["state"]["S"].as_str().unwrap().starts_with('{'));
+        assert!(item["active"]["S"].is_string());
+        bench.store.commit(version, &lane_at_rest(&key, 1)).await.unwrap();
+        let item = bench.table.raw(&partition, "LANE").unwrap();
+        assert_eq!((item["version"].clone(), item.get("active")), (json!({"N": "2"}), None));
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn a_table_that_is_not_there_is_named() {
+        let table = Table::indexed();
+        let store = DynamoLaneStore::new(clients(&table.endpoint).await.dynamodb(), "no-such-table");
+        assert!(matches!(store.load(&some_app()).await, Err(Failure::NotFound { .. })));
+        assert!(matches!(store.active().await, Err(Failure::NotFound { .. })));
+    }
+}
+
+#[cfg(feature = "aws")]
+promises!(dynamodb, super::aws::open_indexed().await, "needs DynamoDB Local");
+#[cfg(feature = "aws")]
+promises!(dynamodb_without_index, super::aws::open_without_index().await, "needs DynamoDB Local");

@@ -3,6 +3,6 @@
 mod artifacts;
 mod lane_store;
 mod parameters;
-mod phase_events;
+pub(crate) mod phase_events;
 mod records;
 mod registry;

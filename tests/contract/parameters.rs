@@ -114,3 +114,49 @@ macro_rules! promises {
 
 promises!(memory, super::open_memory());
 promises!(sqlite, super::open_local());
+
+#[cfg(feature = "aws")]
+mod aws {
+    use packhorse::adapters::aws::SsmParameters;
+    use serde_json::json;
+
+    use super::*;
+    use crate::support::aws::clients;
+    use crate::support::{http, parts};
+
+    impl Bench for SsmParameters {
+        fn store(&self) -> &dyn ParameterStore {
+            self
+        }
+    }
+
+    pub(super) async fn open() -> SsmParameters {
+        SsmParameters::new(clients(&parts::moto()).await.ssm())
+    }
+
+    #[tokio::test]
+    #[ignore = "needs moto"]
+    async fn encrypted_values_are_decrypted_below_a_path_and_refused_as_plain_ones() {
+        let (store, name) = (open().await, format!("{}/config/SECRET", some_root()));
+        let input = json!({"Name": name, "Value": "hunter2", "Type": "SecureString"});
+        http::call(&parts::moto(), "ssm", "AmazonSSM.PutParameter", &input).unwrap();
+        let found = store.below(name.strip_suffix("SECRET").unwrap()).await.unwrap();
+        assert_eq!(found["SECRET"].expose_secret(), "hunter2");
+        let refused = store.get(&name).await.unwrap_err();
+        assert!(matches!(refused, Failure::Refused { .. }));
+        assert!(!format!("{refused:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    #[ignore = "needs moto"]
+    async fn what_is_written_is_plain_text_for_other_readers() {
+        let (store, name) = (open().await, format!("{}/scaling", some_root()));
+        store.put(&name, "{}").await.unwrap();
+        let input = json!({"Name": name});
+        let answer = http::call(&parts::moto(), "ssm", "AmazonSSM.GetParameter", &input).unwrap();
+        assert_eq!((&answer["Parameter"]["Type"], &answer["Parameter"]["Value"]), (&json!("String"), &json!("{}")));
+    }
+}
+
+#[cfg(feature = "aws")]
+promises!(ssm, super::aws::open().await, "needs moto");

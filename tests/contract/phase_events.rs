@@ -75,3 +75,89 @@ macro_rules! promises {
 }
 
 promises!(memory, super::open_memory());
+
+#[cfg(feature = "aws")]
+mod aws {
+    use packhorse::adapters::aws::EventBridgePhaseEvents;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::support::aws::clients;
+    use crate::support::lanes::random_name;
+    use crate::support::{http, parts};
+
+    /// A bus of its own whose events of ours go to a queue of its own.
+    pub(super) struct Bus {
+        sender: EventBridgePhaseEvents,
+        queue: String,
+        name: String,
+    }
+
+    fn call(service: &str, target: &str, input: &Value) -> Value {
+        http::call(&parts::moto(), service, target, input).unwrap_or_else(|answer| panic!("{target}: {answer:?}"))
+    }
+
+    pub(super) async fn open() -> Bus {
+        let name = random_name("bus");
+        let queue = call("sqs", "AmazonSQS.CreateQueue", &json!({"QueueName": name}));
+        let bus = json!({"Name": name});
+        call("events", "AWSEvents.CreateEventBus", &bus);
+        let pattern = json!({"source": ["packhorse"], "detail-type": ["Packhorse Phase Change"]}).to_string();
+        let rule = json!({"Name": name, "EventBusName": name, "EventPattern": pattern});
+        call("events", "AWSEvents.PutRule", &rule);
+        let arn = format!("arn:aws:sqs:us-east-1:111122223333:{name}");
+        let targets = json!({"Rule": name, "EventBusName": name, "Targets": [{"Id": "queue", "Arn": arn}]});
+        call("events", "AWSEvents.PutTargets", &targets);
+        let client = clients(&parts::moto()).await.eventbridge();
+        let sender = EventBridgePhaseEvents::new(client, Some(name.clone()));
+        Bus { sender, queue: queue["QueueUrl"].as_str().unwrap().to_owned(), name }
+    }
+
+    #[async_trait]
+    impl Bench for Bus {
+        fn sender(&self) -> &dyn PhaseEvents {
+            &self.sender
+        }
+
+        async fn arrived(&self) -> Vec<PhaseChange> {
+            let mut changes = Vec::new();
+            loop {
+                let input = json!({"QueueUrl": self.queue, "MaxNumberOfMessages": 10});
+                let answer = call("sqs", "AmazonSQS.ReceiveMessage", &input);
+                let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+                if messages.is_empty() {
+                    return changes;
+                }
+                for message in messages {
+                    let event: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
+                    assert_eq!(
+                        (&event["source"], &event["detail-type"]),
+                        (&json!("packhorse"), &json!("Packhorse Phase Change"))
+                    );
+                    changes.push(serde_json::from_value(event["detail"].clone()).unwrap());
+                    let done = json!({"QueueUrl": self.queue, "ReceiptHandle": message["ReceiptHandle"]});
+                    call("sqs", "AmazonSQS.DeleteMessage", &done);
+                }
+            }
+        }
+    }
+
+    impl Drop for Bus {
+        fn drop(&mut self) {
+            let name = &self.name;
+            let targets = json!({"Rule": name, "EventBusName": name, "Ids": ["queue"]});
+            let rule = json!({"Name": name, "EventBusName": name});
+            for (service, target, input) in [
+                ("events", "AWSEvents.RemoveTargets", targets),
+                ("events", "AWSEvents.DeleteRule", rule),
+                ("events", "AWSEvents.DeleteEventBus", json!({"Name": name})),
+                ("sqs", "AmazonSQS.DeleteQueue", json!({"QueueUrl": self.queue})),
+            ] {
+                let _ = http::call(&parts::moto(), service, target, &input);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+promises!(eventbridge, super::aws::open().await, "needs moto");

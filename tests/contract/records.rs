@@ -190,3 +190,114 @@ macro_rules! promises {
 
 promises!(memory, super::open_memory());
 promises!(sqlite, super::open_local());
+
+#[cfg(feature = "aws")]
+mod aws {
+    use packhorse::adapters::aws::DynamoRecords;
+    use packhorse::domain::lane::PhaseState;
+    use serde_json::json;
+
+    use super::*;
+    use crate::support::aws::clients;
+    use crate::support::client_decoder::{check_build, check_deploy_status};
+    use crate::support::dynamodb::Table;
+
+    pub(super) struct Dynamo {
+        store: DynamoRecords,
+        table: Table,
+    }
+
+    impl Bench for Dynamo {
+        fn store(&self) -> &dyn Records {
+            &self.store
+        }
+    }
+
+    pub(super) async fn open() -> Dynamo {
+        let table = Table::indexed();
+        let client = clients(&table.endpoint).await.dynamodb();
+        Dynamo { store: DynamoRecords::new(client, table.name.as_str()), table }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn existing_clients_read_what_lies_in_the_table() {
+        let bench = open().await;
+        for key in [some_app(), some_review_app()] {
+            for (at, record) in [(1, begun(&key, 42)), (2, deployed(&key, 42))] {
+                bench.store.put_build(&key, Version(at), &record).await.unwrap();
+                let item = bench.table.raw(&format!("APP#{key}"), "BUILD#0000000042").unwrap();
+                let read = check_build(&item).unwrap_or_else(|broken| panic!("{broken:#?}\n{item:#}"));
+                assert_eq!((&read.app, read.build_number), (&record.app, 42));
+                assert_eq!((&read.pr_number, &read.commit), (&record.pr_number, &record.commit));
+                for (phase, name) in Phase::ALL.iter().zip(&read.phases) {
+                    let Some(written) = record.phases.get(phase) else {
+                        assert!(item.get(phase.as_str()).is_none(), "{phase} never began");
+                        continue;
+                    };
+                    assert_eq!((&name.arns, &name.logs), (&written.arns, &written.logs));
+                    assert_eq!(name.state, written.state.as_str());
+                    assert_eq!(name.start, i64::try_from(written.start.0).unwrap());
+                    assert_eq!(name.end, written.end.map_or(0, |end| i64::try_from(end.0).unwrap()));
+                    let on_the_wire = item[phase.as_str()]["M"].as_object().unwrap();
+                    assert!(on_the_wire.contains_key("arns") && on_the_wire.contains_key("logs"));
+                    assert_eq!(on_the_wire.contains_key("end"), written.state != PhaseState::Started);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn existing_clients_read_the_most_recent_deploy() {
+        let bench = open().await;
+        for (key, sort) in [(some_app(), "DEPLOYSTATUS"), (some_review_app(), "DEPLOYSTATUS#123")] {
+            bench.store.put_deploy_status(&key, Version(1), &deploy(&key, 42)).await.unwrap();
+            // Also a review app's lies in the partition of its pipeline.
+            let item = bench.table.raw(&format!("APP#{}", key.app), sort).unwrap();
+            let read = check_deploy_status(&item).unwrap_or_else(|broken| panic!("{broken:#?}\n{item:#}"));
+            assert_eq!((read.build_number, read.failed, read.phase.as_str()), (42, false, "deploy"));
+            assert_eq!(read.build_id, build_arn(&key, 42).as_str());
+            assert_eq!((read.last_update, read.commit.len()), (1_767_225_900, 40));
+            let web = &read.processes[0];
+            assert_eq!((web.name.as_str(), web.min_processes, web.max_processes), ("web", 2, 4));
+            assert_eq!((web.cpu.as_str(), web.memory.as_str(), web.state.as_str()), ("512", "1024", "running"));
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn an_item_of_another_writer_is_read_and_replaced() {
+        let bench = open().await;
+        let key = some_app();
+        let arn = build_arn(&key, 7).to_string();
+        bench.table.put_raw(&json!({
+            "primary_id": {"S": format!("APP#{key}")}, "secondary_id": {"S": "BUILD#0000000007"},
+            "app": {"S": key.to_string()}, "build_number": {"N": "7"}, "pr_number": {"NULL": true},
+            "build": {"M": {"state": {"S": "started"}, "start": {"N": "1767225600"}, "end": {"N": "0"},
+                "arns": {"SS": [arn]}, "logs": {"S": "cloudwatch://group#stream"}, "extra": {"BOOL": true}}},
+            "deploy": {"M": {"state": {"S": ""}}}
+        }));
+        let read = bench.store.build(&key, BuildNumber(7)).await.unwrap().unwrap();
+        assert_eq!(read.phases.len(), 1);
+        assert_eq!(read.phases[&Phase::Build].arns, [arn]);
+        bench.store.put_build(&key, Version(1), &deployed(&key, 7)).await.unwrap();
+        assert_eq!(bench.store.build(&key, BuildNumber(7)).await.unwrap(), Some(deployed(&key, 7)));
+    }
+
+    #[tokio::test]
+    #[ignore = "needs DynamoDB Local"]
+    async fn an_item_that_cannot_be_read_names_the_attribute() {
+        let bench = open().await;
+        let key = some_app();
+        bench.table.put_raw(&json!({
+            "primary_id": {"S": format!("APP#{key}")}, "secondary_id": {"S": "BUILD#0000000007"},
+            "build_number": {"N": "7"}, "build": {"M": {"state": {"S": "started"}, "start": {"S": "now"}}}
+        }));
+        let refused = bench.store.build(&key, BuildNumber(7)).await.unwrap_err();
+        assert!(packhorse::ports::failure::chain(&refused).contains("`build.start` is not a number"), "{refused:?}");
+    }
+}
+
+#[cfg(feature = "aws")]
+promises!(dynamodb, super::aws::open().await, "needs DynamoDB Local");

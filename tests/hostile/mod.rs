@@ -1,3 +1,4 @@
 //! Servers that lie, stall and refuse.
 
+mod aws;
 mod registry;

@@ -1,8 +1,13 @@
 //! What several tests share.
 
 pub(crate) mod app;
+pub(crate) mod aws;
+pub(crate) mod client_decoder;
 pub(crate) mod codebuild;
 pub(crate) mod docker;
+pub(crate) mod dynamodb;
+pub(crate) mod fault_proxy;
+pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
 pub(crate) mod parts;

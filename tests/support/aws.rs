@@ -1,0 +1,55 @@
+//! Clients for stand-ins of AWS.
+#![cfg(feature = "aws")]
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::Credentials;
+use packhorse::adapters::aws::{AwsSettings, Clients};
+
+use super::http;
+use super::lanes::random_name;
+use super::parts;
+
+/// Settings for a stand-in: no credentials are looked for, and retries are quick.
+pub(crate) fn settings(endpoint: &str) -> AwsSettings {
+    AwsSettings {
+        region: Some("us-east-1".to_owned()),
+        endpoint_url: Some(endpoint.to_owned()),
+        path_style: true,
+        credentials: Some(Credentials::new("test", "test", None, None, "tests")),
+        attempts: 3,
+        first_pause: Duration::from_millis(10),
+        ..AwsSettings::default()
+    }
+}
+
+/// Makes clients for a stand-in.
+pub(crate) async fn clients(endpoint: &str) -> Clients {
+    Clients::load(&settings(endpoint)).await.unwrap()
+}
+
+/// A bucket of its own in moto, removed with its objects when dropped.
+pub(crate) struct Bucket {
+    endpoint: String,
+    pub(crate) name: String,
+}
+
+impl Bucket {
+    pub(crate) fn make() -> Self {
+        let bucket = Self { endpoint: parts::moto(), name: random_name("artifacts") };
+        let answer = http::ask(&bucket.endpoint, "s3", "PUT", &format!("/{}", bucket.name), &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        bucket
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        let path = format!("/{}", self.name);
+        let listed = http::ask(&self.endpoint, "s3", "GET", &path, &[], "").body;
+        for key in listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
+            http::ask(&self.endpoint, "s3", "DELETE", &format!("{path}/{key}"), &[], "");
+        }
+        http::ask(&self.endpoint, "s3", "DELETE", &path, &[], "");
+    }
+}

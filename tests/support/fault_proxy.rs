@@ -1,0 +1,255 @@
+//! A proxy in front of a real part that misbehaves as a test tells it to, and counts.
+#![allow(dead_code, reason = "each build of the tests uses its own part")]
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// The service asks for patience, as the JSON services do (400) .
+    Throttled,
+    /// The service asks for patience, as S3 does (503).
+    SlowDown,
+    /// The session of the caller has expired.
+    ExpiredToken,
+    /// The caller's role does not allow it.
+    AccessDenied,
+    /// The service has an error of its own (500).
+    InternalError,
+    /// Nothing is forwarded and the connection is dropped.
+    Dropped,
+    /// The service does what it is asked, and its answer is lost.
+    AnswerLost,
+    /// The answer is announced whole, and half of its body comes.
+    Truncated,
+    /// Another answer.
+    Answer {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+}
+
+/// Which requests are meant: those that have all of these.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct When {
+    method: Option<&'static str>,
+    path: Option<String>,
+    target: Option<&'static str>,
+    body: Option<&'static str>,
+}
+
+impl When {
+    /// Requests whose `X-Amz-Target` has this part, such as `PutItem`.
+    pub(crate) fn target(part: &'static str) -> Self {
+        Self { target: Some(part), ..Self::default() }
+    }
+
+    /// Requests of this method whose path has this part.
+    pub(crate) fn path(method: &'static str, part: impl Into<String>) -> Self {
+        Self { method: Some(method), path: Some(part.into()), ..Self::default() }
+    }
+
+    /// Requests whose body has this part, such as `Action=DescribeStacks`.
+    pub(crate) fn body(part: &'static str) -> Self {
+        Self { body: Some(part), ..Self::default() }
+    }
+
+    fn fits(&self, request: &Seen) -> bool {
+        self.method.is_none_or(|method| request.method == method)
+            && self.path.as_ref().is_none_or(|part| request.path.contains(part.as_str()))
+            && self.target.is_none_or(|part| request.target.contains(part))
+            && self.body.is_none_or(|part| String::from_utf8_lossy(&request.body).contains(part))
+    }
+}
+
+/// A request that came by.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// The `X-Amz-Target`, or empty.
+    pub(crate) target: String,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Vec<(When, usize, Fault)>,
+    seen: Vec<Seen>,
+}
+
+type Shared = Arc<Mutex<State>>;
+type Body = BoxBody<Bytes, io::Error>;
+type Upstream = Client<HttpConnector, Full<Bytes>>;
+
+/// Ends with its drop.
+pub(crate) struct FaultProxy {
+    address: std::net::SocketAddr,
+    state: Shared,
+    task: JoinHandle<()>,
+}
+
+impl FaultProxy {
+    /// Stands before a part, `http://HOST:PORT` or `HOST:PORT`, and forwards everything until it is told otherwise.
+    pub(crate) async fn before(part: &str) -> Self {
+        let host = part.strip_prefix("http://").unwrap_or(part).trim_end_matches('/').to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Shared::default();
+        let task = tokio::spawn(serve(listener, host, Arc::clone(&state)));
+        Self { address, state, task }
+    }
+
+    /// Where clients reach it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its host and port.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Lets the next `times` requests that fit meet this fault; rules are tried in the order in which they were given.
+    pub(crate) fn fail(&self, when: When, times: usize, fault: Fault) {
+        self.lock().rules.push((when, times, fault));
+    }
+
+    /// Forwards everything again.
+    pub(crate) fn behave(&self) {
+        self.lock().rules.clear();
+    }
+
+    /// Returns the requests that fit, failed ones too.
+    pub(crate) fn seen(&self, when: &When) -> Vec<Seen> {
+        self.lock().seen.iter().filter(|request| when.fits(request)).cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, host: String, state: Shared) {
+    let upstream: Upstream = Client::builder(TokioExecutor::new()).build_http();
+    while let Ok((connection, _)) = listener.accept().await {
+        let (host, state, upstream) = (host.clone(), Arc::clone(&state), upstream.clone());
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let (host, state, upstream) = (host.clone(), Arc::clone(&state), upstream.clone());
+                async move { handle(request, &host, &state, &upstream).await }
+            });
+            // An error here is a dropped connection, which is what the test asked for.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
+        });
+    }
+}
+
+async fn handle(
+    request: Request<Incoming>,
+    host: &str,
+    state: &Shared,
+    upstream: &Upstream,
+) -> io::Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let seen = Seen {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        target: target.to_owned(),
+        body: body.clone(),
+    };
+    let fault = take_fault(state, &seen);
+    let forward = async || {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri: Uri = format!("http://{host}{path}").parse().map_err(io::Error::other)?;
+        let mut onward = Request::new(Full::new(body.clone()));
+        *onward.method_mut() = head.method.clone();
+        *onward.headers_mut() = head.headers.clone();
+        *onward.uri_mut() = uri;
+        // The body is known as a whole now.
+        onward.headers_mut().remove(hyper::header::TRANSFER_ENCODING);
+        let answer = upstream.request(onward).await.map_err(io::Error::other)?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        Ok::<_, io::Error>((head, body))
+    };
+    match fault {
+        None => {
+            let (head, body) = forward().await?;
+            Ok(Response::from_parts(head, whole(body)))
+        }
+        Some(Fault::Truncated) => {
+            let (mut head, body) = forward().await?;
+            head.headers.remove(hyper::header::TRANSFER_ENCODING);
+            head.headers.insert(hyper::header::CONTENT_LENGTH, body.len().into());
+            Ok(Response::from_parts(head, half(&body)))
+        }
+        Some(Fault::AnswerLost) => {
+            forward().await?;
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
+        Some(Fault::Dropped) => Err(io::ErrorKind::ConnectionAborted.into()),
+        Some(fault) => Ok(made_up(&fault)),
+    }
+}
+
+fn take_fault(state: &Shared, seen: &Seen) -> Option<Fault> {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.seen.push(seen.clone());
+    let rule = state.rules.iter_mut().find(|(when, times, _)| *times > 0 && when.fits(seen))?;
+    rule.1 -= 1;
+    Some(rule.2.clone())
+}
+
+/// Answers in JSON; services that speak XML look at the status only, but for S3's own.
+fn made_up(fault: &Fault) -> Response<Body> {
+    let json = |kind: &str, message: &str| format!(r#"{{"__type":"com.amazonaws#{kind}","message":"{message}"}}"#);
+    let (status, body) = match fault {
+        Fault::Throttled => (400, json("ThrottlingException", "Rate exceeded")),
+        Fault::ExpiredToken => {
+            (400, json("ExpiredTokenException", "The security token included in the request is expired"))
+        }
+        Fault::AccessDenied => (400, json("AccessDeniedException", "User is not authorized to perform this action")),
+        Fault::InternalError => (500, json("InternalServerError", "We encountered an internal error")),
+        Fault::SlowDown => {
+            (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>".to_owned())
+        }
+        Fault::Answer { status, body } => (*status, body.clone()),
+        Fault::Dropped | Fault::AnswerLost | Fault::Truncated => (502, String::new()),
+    };
+    Response::builder().status(status).header("x-amzn-requestid", "made-up").body(whole(body.into())).unwrap()
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never: Infallible| match never {}).boxed()
+}
+
+fn half(body: &Bytes) -> Body {
+    let frames = [Ok(Frame::data(body.slice(..body.len() / 2))), Err(io::ErrorKind::ConnectionAborted.into())];
+    StreamBody::new(stream::iter(frames)).boxed()
+}
