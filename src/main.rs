@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use packhorse::cli::{self, Cli, Interrupt, Invocation, Session};
 use packhorse::env_vars;
-use packhorse::ui::{CliError, Colour, ExitCode, Level, Printer};
+use packhorse::ui::{CliError, Colour, ErrorKind, ExitCode, Level, Printer};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -46,7 +46,9 @@ fn guarded(cli: Cli) -> ExitCode {
     let code = match outcome {
         Ok(Ok(())) => ExitCode::Done,
         Ok(Err(error)) => {
-            printer.error(&error);
+            if error.kind != ErrorKind::Told {
+                printer.error(&error);
+            }
             error.kind.exit_code()
         }
         Err(_) => ExitCode::Internal,

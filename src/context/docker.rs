@@ -22,13 +22,18 @@ pub(super) fn credentials() -> Result<Arc<dyn CredentialSource>, CliError> {
     Ok(Arc::new(config))
 }
 
-/// Connects to the daemon that Docker's own client would use.
+/// Connects to the daemon that Docker's own client would use, with the user's logins.
 pub(super) async fn connect() -> Result<Docker, CliError> {
+    connect_with(credentials()?).await
+}
+
+/// Connects to the daemon that Docker's own client would use.
+pub(super) async fn connect_with(credentials: Arc<dyn CredentialSource>) -> Result<Docker, CliError> {
     let settings = DockerSettings {
         host: std::env::var("DOCKER_HOST").ok(),
         context: std::env::var("DOCKER_CONTEXT").ok(),
         config_folder: config_folder(),
         tls: std::env::var_os("DOCKER_TLS_VERIFY").is_some(),
     };
-    Ok(Docker::connect(&settings, credentials()?).await?)
+    Ok(Docker::connect(&settings, credentials).await?)
 }

@@ -1,12 +1,16 @@
 //! The only place that names concrete adapters.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod docker;
 mod engine;
 mod local;
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::adapters::local::LocalState;
 use crate::cli::{BuildFlags, HandleArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
 use crate::ports::image_builder::ImageBuilder;
@@ -22,12 +26,23 @@ pub struct RecordsOf {
 }
 
 /// Opens the builds of an app in the account, or, where none is named, those of the local state.
-#[expect(clippy::unused_async, reason = "opening AWS needs it")]
-pub async fn records(_session: &Session, app: Option<&LaneKey>, _state: Option<&Path>) -> Result<RecordsOf, CliError> {
+pub async fn records(session: &Session, app: Option<&LaneKey>, state: Option<&Path>) -> Result<RecordsOf, CliError> {
     match app {
-        Some(_) => Err(not_in_this_build("reading builds from AWS")),
-        None => Err(not_in_this_build("reading local builds")),
+        Some(lane) => Ok(RecordsOf { records: account_records(session).await?, lane: lane.clone() }),
+        None => local_records(state),
     }
+}
+
+fn local_records(state: Option<&Path>) -> Result<RecordsOf, CliError> {
+    let here =
+        std::env::current_dir().map_err(|error| CliError::remote("there is no current folder").because(error))?;
+    let folder = local::state_folder(&here, state);
+    if !folder.join("state.db").exists() {
+        return Err(CliError::usage("no app was named, and `packhorse up` has not run in this folder")
+            .hint("name an app in the account with `--app NAME`, or go to a folder in which `packhorse up` has run"));
+    }
+    let lane = local::lane_of(folder.parent().unwrap_or(&here), None)?;
+    Ok(RecordsOf { records: Arc::new(LocalState::open(&folder)?), lane })
 }
 
 /// Makes the engine that the flags ask for.
@@ -35,29 +50,82 @@ pub async fn image_builder(session: &Session, flags: &BuildFlags) -> Result<Arc<
     engine::of_flags(session, flags).await
 }
 
-/// Runs a step of the build runner.
-#[expect(clippy::unused_async, reason = "the runner needs it")]
-pub async fn codebuild(_session: &Session, _verb: Verb) -> Result<(), CliError> {
-    Err(not_in_this_build("the build runner"))
-}
-
-/// Handles one event.
-#[expect(clippy::unused_async, reason = "the orchestrator needs it")]
-pub async fn handle(_session: &Session, _args: &HandleArgs) -> Result<(), CliError> {
-    Err(not_in_this_build("`orchestrator handle`"))
-}
-
-/// Looks at everything in flight.
-#[expect(clippy::unused_async, reason = "the orchestrator needs it")]
-pub async fn sweep(_session: &Session, _args: &SweepArgs) -> Result<(), CliError> {
-    Err(not_in_this_build("`orchestrator sweep`"))
-}
-
 /// Runs the pipeline on this machine.
 pub async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError> {
     local::up(session, args).await
 }
 
-fn not_in_this_build(what: &str) -> CliError {
-    CliError::internal(format!("{what} is not in this build yet"))
+/// Reads the event that a command was given, from a file or stdin.
+fn event_text(source: &str) -> Result<String, CliError> {
+    let unreadable = |error| CliError::usage(format!("the event `{source}` cannot be read")).because(error);
+    if source != "-" {
+        return std::fs::read_to_string(source).map_err(unreadable);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
+
+#[cfg(feature = "aws")]
+async fn account_records(session: &Session) -> Result<Arc<dyn Records>, CliError> {
+    aws::records(session).await
+}
+
+/// Runs a step of the build runner.
+#[cfg(feature = "aws")]
+pub async fn codebuild(session: &Session, verb: Verb) -> Result<(), CliError> {
+    aws::codebuild(session, verb).await
+}
+
+/// Handles one event.
+#[cfg(feature = "aws")]
+pub async fn handle(session: &Session, args: &HandleArgs) -> Result<(), CliError> {
+    aws::handle(session, args, &event_text(&args.event)?).await
+}
+
+/// Looks at everything in flight.
+#[cfg(feature = "aws")]
+pub async fn sweep(session: &Session, args: &SweepArgs) -> Result<(), CliError> {
+    aws::sweep(session, args.place, args.follow).await
+}
+
+#[cfg(not(feature = "aws"))]
+mod without_aws {
+    //! What a program without the feature `aws` says to those who need it.
+
+    use super::{Arc, CliError, HandleArgs, Records, Session, SweepArgs, Verb};
+
+    fn refusal() -> CliError {
+        CliError::usage("this program was built without AWS")
+            .hint("build it with the feature `aws`, which is on by default")
+    }
+
+    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
+    pub(super) async fn account_records(_: &Session) -> Result<Arc<dyn Records>, CliError> {
+        Err(refusal())
+    }
+
+    /// Runs a step of the build runner.
+    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
+    pub async fn codebuild(_: &Session, _: Verb) -> Result<(), CliError> {
+        Err(refusal())
+    }
+
+    /// Handles one event.
+    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
+    pub async fn handle(_: &Session, args: &HandleArgs) -> Result<(), CliError> {
+        super::event_text(&args.event)?;
+        Err(refusal())
+    }
+
+    /// Looks at everything in flight.
+    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
+    pub async fn sweep(_: &Session, _: &SweepArgs) -> Result<(), CliError> {
+        Err(refusal())
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+use without_aws::account_records;
+#[cfg(not(feature = "aws"))]
+pub use without_aws::{codebuild, handle, sweep};

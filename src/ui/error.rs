@@ -28,13 +28,15 @@ pub enum ErrorKind {
     Interrupted,
     /// A command that was run on somebody's behalf and ended with this code.
     Passed(u8),
+    /// The app's build, which has said all there is to say where its readers look for it.
+    Told,
 }
 
 impl ErrorKind {
     /// The exit code that belongs to it.
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Self::App => ExitCode::App,
+            Self::App | Self::Told => ExitCode::App,
             Self::Usage => ExitCode::Usage,
             Self::Manifest => ExitCode::Manifest,
             Self::Remote => ExitCode::Outside,
@@ -47,7 +49,7 @@ impl ErrorKind {
     /// The word in JSON output.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::App => "app",
+            Self::App | Self::Told => "app",
             Self::Usage => "usage",
             Self::Manifest => "manifest",
             Self::Remote => "remote",

@@ -1,0 +1,197 @@
+//! Adapters in an AWS account.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{docker, engine};
+use crate::adapters::aws::{
+    AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
+    EventBridgePhaseEvents, S3Artifacts, SsmParameters,
+};
+use crate::adapters::docker::ContainerTestBed;
+use crate::adapters::docker::place::ContainerPlace;
+use crate::adapters::local::SystemClock;
+use crate::adapters::process::Git;
+use crate::cli::{HandleArgs, PlaceChoice, Session, Verb};
+use crate::domain::aws_event::{self, Addressed, EventError};
+use crate::domain::catalogue::Catalogue;
+use crate::domain::lane::{Ending, Lane, LaneKey};
+use crate::domain::namespace::Namespace;
+use crate::env_vars;
+use crate::image::CredentialSource;
+use crate::image::credentials::CredentialChain;
+use crate::orchestrator::handle::Handled;
+use crate::orchestrator::{LanePorts, Orchestrator};
+use crate::ports::records::Records;
+use crate::ports::routes::Routes;
+use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
+use crate::ui::{CliError, ErrorKind};
+
+/// How often to ask a place that sends no events.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn clients(session: &Session) -> Result<Clients, CliError> {
+    let mut settings = AwsSettings::from_lookup(variable);
+    settings.region.clone_from(&session.globals.region);
+    Ok(Clients::load(&settings).await?)
+}
+
+fn lanes(clients: &Clients) -> LanePorts {
+    let namespace = Namespace::default();
+    LanePorts {
+        lanes: Arc::new(DynamoLaneStore::new(clients.dynamodb(), namespace.table())),
+        records: Arc::new(DynamoRecords::new(clients.dynamodb(), namespace.table())),
+        events: Arc::new(EventBridgePhaseEvents::new(clients.eventbridge(), variable(env_vars::PACKHORSE_EVENT_BUS))),
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// Opens the builds of an app in the account.
+pub(super) async fn records(session: &Session) -> Result<Arc<dyn Records>, CliError> {
+    Ok(lanes(&clients(session).await?).records)
+}
+
+/// Runs a step of the build runner. All that it has to say is said when it ends.
+pub(super) async fn codebuild(session: &Session, verb: Verb) -> Result<(), CliError> {
+    let cx = runner_context(session).await?;
+    let end = match verb {
+        Verb::Prebuild => runner::prebuild(&cx).await,
+        Verb::Build => runner::build(&cx).await,
+        Verb::Postbuild => runner::postbuild(&cx).await,
+    };
+    match end {
+        StepEnd::Done => Ok(()),
+        StepEnd::Failed { cause } => Err(CliError::new(ErrorKind::Told, cause)),
+    }
+}
+
+async fn runner_context(session: &Session) -> Result<RunnerContext, CliError> {
+    let clients = clients(session).await?;
+    let clock = Arc::new(SystemClock);
+    let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), clock));
+    let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
+    let registry = engine::registry(credentials.clone())?;
+    let daemon = docker::connect_with(credentials.clone()).await?;
+    let bucket = variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default();
+    Ok(RunnerContext {
+        lanes: lanes(&clients),
+        parameters: Arc::new(SsmParameters::new(clients.ssm())),
+        artifacts: Arc::new(S3Artifacts::new(clients.s3(), bucket)),
+        review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
+        builder: Arc::new(engine::pack(daemon.clone(), Some(registry.clone()), session)),
+        images: registry,
+        test_bed: Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
+        credentials,
+        history: Arc::new(Git),
+        printer: session.printer.clone(),
+        interrupt: session.interrupt.gently.clone(),
+        settings: settings()?,
+    })
+}
+
+fn settings() -> Result<RunnerSettings, CliError> {
+    let catalogue = Catalogue::shipped().map_err(|error| CliError::internal("broken catalogue").because(error))?;
+    let variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let here =
+        || std::env::current_dir().map_err(|error| CliError::remote("there is no current folder").because(error));
+    let source = variable(env_vars::CODEBUILD_SRC_DIR).map_or_else(here, |folder| Ok(PathBuf::from(folder)))?;
+    let mut settings = RunnerSettings::in_codebuild(variables, source, std::env::temp_dir(), catalogue);
+    settings.network = variable(env_vars::PACKHORSE_BUILD_NETWORK);
+    settings.ca_bundle = variable(env_vars::PACKHORSE_CA_BUNDLE).map(PathBuf::from);
+    Ok(settings)
+}
+
+/// Handles one event, and with `follow` goes on until nothing is in flight.
+pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> Result<(), CliError> {
+    let event = match aws_event::read(text) {
+        Ok(event) => event,
+        // Rules may let more through than is used; that is no failure of whoever hands it on.
+        Err(error @ EventError::Unused { .. }) => {
+            session.printer.note(format_args!("Ignored: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(CliError::usage("this event cannot be used").because(error)),
+    };
+    let Addressed { lane, events, artifact_bucket } = event;
+    let orchestrator = orchestrator(session, args.place, artifact_bucket).await?;
+    match orchestrator.handle(&lane, &events).await? {
+        Handled::Done => session.printer.note(format_args!("Handled an event of {lane}")),
+        Handled::Ignored(reason) => session.printer.note(format_args!("Ignored an event of {lane}: {reason}")),
+        Handled::NoLane => {
+            session.printer.note(format_args!("{lane} has no lane: another orchestrator looks after it"));
+        }
+        Handled::Owing => session
+            .printer
+            .warn(format_args!("{lane} owes something that must wait: `packhorse orchestrator sweep` does it")),
+    }
+    if args.follow { follow(session, &orchestrator, &lane).await } else { Ok(()) }
+}
+
+/// Looks at everything in flight, and with `follow` goes on until nothing is.
+pub(super) async fn sweep(session: &Session, place: PlaceChoice, follow: bool) -> Result<(), CliError> {
+    let orchestrator = orchestrator(session, place, None).await?;
+    loop {
+        let swept = orchestrator.sweep().await?;
+        if !follow || swept.lanes == 0 {
+            session.printer.note(format_args!("Looked at {} lanes, {} must wait", swept.lanes, swept.waiting));
+            return Ok(());
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
+async fn follow(session: &Session, orchestrator: &Orchestrator, lane: &LaneKey) -> Result<(), CliError> {
+    let ended: Option<Lane> = orchestrator.follow(lane, BETWEEN, |_| {}).await?;
+    let newest = ended.as_ref().and_then(|lane| lane.builds.values().next_back());
+    match newest.map(|build| (build.number, build.ending.clone())) {
+        Some((number, Some(Ending::Failed { phase, cause }))) => {
+            Err(CliError::app(format!("build {number} of {lane} failed in its {phase} phase: {cause}")))
+        }
+        Some((number, Some(Ending::Deployed))) => {
+            session.printer.result(format_args!("Build {number} of {lane} is deployed"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn orchestrator(session: &Session, place: PlaceChoice, bucket: Option<String>) -> Result<Orchestrator, CliError> {
+    if place == PlaceChoice::Ecs {
+        return Err(CliError::usage("ECS as the place of tasks and services is not in this build yet")
+            .hint("use `--place docker` to run the release on this machine"));
+    }
+    let clients = clients(session).await?;
+    let bucket = variable(env_vars::ARTIFACT_BUCKET).or(bucket).unwrap_or_default();
+    let place = ContainerPlace::new(
+        Arc::new(docker::connect().await?),
+        Arc::new(SsmParameters::new(clients.ssm())),
+        Arc::new(SystemClock),
+        Arc::new(NoProxy),
+        clients.region(),
+    )?;
+    Ok(Orchestrator {
+        lanes: lanes(&clients),
+        artifacts: Arc::new(S3Artifacts::new(clients.s3(), bucket)),
+        builds: Arc::new(CodeBuild::new(&clients)),
+        place: Arc::new(place),
+        review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
+    })
+}
+
+/// Nobody stands before the web process: it answers on the port that Docker gave it.
+struct NoProxy;
+
+#[async_trait]
+impl Routes for NoProxy {
+    async fn point_to(&self, _: &LaneKey, _: std::net::SocketAddr) {}
+}
