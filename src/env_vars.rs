@@ -59,6 +59,10 @@ pub const PACKHORSE_CA_BUNDLE: &str = "PACKHORSE_CA_BUNDLE";
 pub const PACKHORSE_BUILD_NETWORK: &str = "PACKHORSE_BUILD_NETWORK";
 /// The `pack` program to use.
 pub const PACKHORSE_PACK: &str = "PACKHORSE_PACK";
+/// `1` lets a builder that packhorse does not know run all phases in one container, with registry credentials.
+pub const PACKHORSE_TRUST_BUILDER: &str = "PACKHORSE_TRUST_BUILDER";
+/// The image that runs the privileged phases of a builder that is not trusted.
+pub const PACKHORSE_LIFECYCLE_IMAGE: &str = "PACKHORSE_LIFECYCLE_IMAGE";
 /// What to log, in the syntax of `tracing` filters.
 pub const PACKHORSE_LOG: &str = "PACKHORSE_LOG";
 /// The event bus that phase events go to; the default bus when unset.

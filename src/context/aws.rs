@@ -107,6 +107,7 @@ fn settings() -> Result<RunnerSettings, CliError> {
     let source = variable(env_vars::CODEBUILD_SRC_DIR).map_or_else(here, |folder| Ok(PathBuf::from(folder)))?;
     let mut settings = RunnerSettings::in_codebuild(variables, source, std::env::temp_dir(), catalogue);
     settings.network = variable(env_vars::PACKHORSE_BUILD_NETWORK);
+    settings.trust_builder = variable(env_vars::PACKHORSE_TRUST_BUILDER).as_deref() == Some("1");
     settings.ca_bundle = variable(env_vars::PACKHORSE_CA_BUNDLE).map(PathBuf::from);
     Ok(settings)
 }

@@ -31,6 +31,8 @@ pub(super) fn pack(docker: Docker, registry: Option<Arc<dyn ImageStore>>, sessio
     if let Some(program) = std::env::var_os(env_vars::PACKHORSE_PACK) {
         settings.program = program;
     }
+    settings.lifecycle_image =
+        std::env::var(env_vars::PACKHORSE_LIFECYCLE_IMAGE).ok().filter(|image| !image.is_empty());
     settings.stop = stop(session);
     PackBuilder::new(settings, docker, registry)
 }
