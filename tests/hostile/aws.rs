@@ -202,6 +202,7 @@ async fn an_object_that_breaks_off_is_read_again_and_never_in_part() {
     store.put("42/build.log", content.clone()).await.unwrap();
     proxy.fail(When::path("GET", "build.log"), 1, Fault::Truncated);
     assert_eq!(store.get("42/build.log").await.unwrap(), Some(content));
+    assert_eq!(proxy.seen(&When::path("GET", "build.log")).len(), 2);
     proxy.fail(When::path("GET", "build.log"), usize::MAX, Fault::Truncated);
     let broken = store.get("42/build.log").await;
     assert!(matches!(broken, Err(Failure::Unavailable { .. })), "{broken:?}");

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 /// What happens to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// The service asks for patience, as the JSON services do (400) .
+    /// The service asks for patience, as the JSON services do (400).
     Throttled,
     /// The service asks for patience, as S3 does (503).
     SlowDown,
@@ -250,6 +250,11 @@ fn whole(body: Bytes) -> Body {
 }
 
 fn half(body: &Bytes) -> Body {
-    let frames = [Ok(Frame::data(body.slice(..body.len() / 2))), Err(io::ErrorKind::ConnectionAborted.into())];
-    StreamBody::new(stream::iter(frames)).boxed()
+    let first = stream::iter([Ok(Frame::data(body.slice(..body.len() / 2)))]);
+    // A pause between the two, or the head of the answer would be thrown away with the rest.
+    let broken = stream::once(async {
+        tokio::task::yield_now().await;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    });
+    http_body_util::BodyExt::boxed(StreamBody::new(first.chain(broken)))
 }
