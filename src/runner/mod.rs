@@ -1,8 +1,8 @@
 //! The build runner: three commands inside CodeBuild, or the first half of the pipeline on one machine.
 //!
 //! `prebuild` decides whether to build and prepares, `build` makes the image under its candidate name, `postbuild` tests it
-//! and gives it its names. What they tell each other lies in one private file per build ([`state`]), so each may be killed
-//! and repeated. Their only way to advance the pipeline is to commit facts to the app's lane ([`facts`]).
+//! and gives it its names. What they tell each other lies in one private file per build (`state`), so each may be killed
+//! and repeated. Their only way to advance the pipeline is to commit facts to the app's lane (`facts`).
 
 mod build;
 mod error;

@@ -226,7 +226,8 @@ async fn a_release_takes_over_once_it_answers_and_the_one_before_is_gone() {
 async fn a_broken_release_is_explained_and_taken_away_and_the_one_before_runs_on() {
     let bench = Bench::new().await;
     assert_eq!(bench.deploy(1, &[("web", SERVER)]).await, ServicesState::Steady);
-    let crash = [("web", SERVER), ("worker", "echo cannot find the queue >&2; exit 7")];
+    // Its web process never answers, so that what ends first is what decides.
+    let crash = [("web", "exec tail -f /dev/null"), ("worker", "echo cannot find the queue >&2; exit 7")];
     let ServicesState::Failed { cause } = bench.deploy(2, &crash).await else { panic!("it is healthy") };
     assert!(cause.contains("`worker` exited with code 7"), "{cause}");
     assert!(cause.contains("cannot find the queue"), "{cause}");

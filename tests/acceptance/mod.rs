@@ -4,3 +4,4 @@ mod docker_engine;
 mod docker_place;
 mod docker_tests;
 mod pack;
+mod up;

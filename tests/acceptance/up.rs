@@ -1,0 +1,439 @@
+//! `packhorse up`, as its users start it: real images, real containers, real requests.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+
+use crate::support::docker::docker;
+use crate::support::parts;
+
+/// How long anything may take that a test waits for; the guestbook's first build downloads what it needs.
+const DEADLINE: Duration = Duration::from_mins(3);
+/// A web process that shows its folder, made of what the run image has.
+const WEB: &str = "web: exec python3 -m http.server $PORT\n";
+
+/// An app in a folder of its own; what ran and what was made of it goes with it.
+struct App {
+    parent: tempfile::TempDir,
+    name: String,
+}
+
+impl App {
+    /// An app with this Procfile, this test command and one page.
+    fn small(procfile: &str, test: &str) -> Self {
+        let app = Self::empty();
+        let manifest = serde_json::json!({
+            "stack": "debian-12",
+            "environments": { "test": { "scripts": { "test": test } } },
+        });
+        app.write("Procfile", procfile);
+        app.write("app.json", &manifest.to_string());
+        app.write("index.html", "first version\n");
+        app
+    }
+
+    /// A copy of the example.
+    fn guestbook() -> Self {
+        let app = Self::empty();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guestbook/.");
+        let copied = Command::new("cp").arg("-r").arg(example).arg(app.folder()).status().unwrap();
+        assert!(copied.success());
+        app
+    }
+
+    fn empty() -> Self {
+        // An app is named after its folder; what follows its last letter would be cut off.
+        let letters: String = std::iter::repeat_with(fastrand::lowercase).take(10).collect();
+        let app = Self { parent: tempfile::tempdir().unwrap(), name: format!("up-{letters}") };
+        fs::create_dir(app.folder()).unwrap();
+        app
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.parent.path().join(&self.name)
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        fs::write(self.folder().join(file), content).unwrap();
+    }
+
+    /// Starts `packhorse up` on it.
+    fn up(&self, flags: &[&str]) -> Up {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
+        command
+            .arg("up")
+            .arg(self.folder())
+            .args(["--network", "host", "--ca-bundle", &parts::ca_bundle()])
+            .args(flags)
+            .env("DOCKER_HOST", parts::docker())
+            .env("PACKHORSE_PACK", parts::pack());
+        Up::start(command)
+    }
+
+    /// The label of all its containers and networks.
+    fn lane(&self) -> String {
+        let instance = fs::read_to_string(self.folder().join(".packhorse/instance")).unwrap();
+        format!("label=packhorse.lane={}@{}", self.name, instance.trim())
+    }
+
+    /// The processes of it that run.
+    fn running(&self, role: &str) -> Vec<String> {
+        let role = format!("label=packhorse.role={role}");
+        words(&docker(&["ps", "--filter", &self.lane(), "--filter", &role, "--format", "{{.Names}}"]))
+    }
+
+    /// The image that the tag `latest` names, if there is one.
+    fn latest(&self) -> Option<String> {
+        let reference = format!("reference=packhorse/{}:latest", self.name);
+        words(&docker(&["images", "--no-trunc", "--filter", &reference, "--format", "{{.ID}}"])).pop()
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let script = r#"
+            "$0" ps -aq --filter "name=$1" | xargs -r "$0" rm -fv
+            "$0" network ls -q --filter "name=$1" | xargs -r "$0" network rm
+            "$0" volume ls -q --filter "name=$1" | xargs -r "$0" volume rm
+            "$0" images --format '{{.Repository}}:{{.Tag}}' "packhorse/$1" | xargs -r "$0" rmi"#;
+        let _ = Command::new("/bin/bash")
+            .args(["-c", script, &parts::docker_cli(), &self.name])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// A started `packhorse up`, with its output; told to stop when it goes out of scope.
+struct Up {
+    child: Child,
+    stdout: Receiver<String>,
+    read: Vec<String>,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How it ended.
+struct Ended {
+    status: ExitStatus,
+    stdout: Vec<String>,
+    stderr: String,
+}
+
+impl Up {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, stdout) = channel();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let said = Arc::clone(&stderr);
+        let readers = vec![
+            thread::spawn(move || {
+                for line in BufReader::new(out).lines() {
+                    // The test may have seen enough.
+                    let _ = lines.send(line.unwrap());
+                }
+            }),
+            thread::spawn(move || {
+                for line in BufReader::new(err).lines() {
+                    let mut said = said.lock().unwrap();
+                    said.push_str(&line.unwrap());
+                    said.push('\n');
+                }
+            }),
+        ];
+        Self { child, stdout, read: Vec::new(), stderr, readers }
+    }
+
+    /// Waits for a line on stdout.
+    fn line(&mut self, awaited: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.stdout.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.read.push(line.clone());
+                    if awaited(&line) {
+                        return line;
+                    }
+                }
+                Err(why) => {
+                    let said = self.stderr.lock().unwrap();
+                    panic!("{why}; stdout:\n{}\nstderr:\n{said}", self.read.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// Waits until it says where the app answers.
+    fn live(&mut self) -> String {
+        let line = self.line(|line| line.contains(" is live: "));
+        line.rsplit_once("http://").unwrap().1.to_owned()
+    }
+
+    /// What Ctrl-C does on a terminal.
+    fn interrupt(&self) {
+        // It may have ended by itself.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::INT);
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Ended {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.stdout.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.read.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("it does not end: {}\n{}", self.read.join("\n"), self.stderr.lock().unwrap())
+                }
+            }
+        }
+        let status = self.child.wait().unwrap();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        Ended { status, stdout: std::mem::take(&mut self.read), stderr: self.stderr.lock().unwrap().clone() }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.interrupt();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Ended {
+    /// The objects among the lines of stdout; the output of the build stands between them.
+    fn objects(&self) -> Vec<Value> {
+        let objects = self.stdout.iter().filter(|line| line.starts_with('{'));
+        objects.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// What `--json` says about the end of the build.
+    fn result(&self) -> Value {
+        let result = self.objects().into_iter().find(|object| object["type"] == "result");
+        result.unwrap_or_else(|| panic!("no result in:\n{}\n{}", self.stdout.join("\n"), self.stderr))["result"].clone()
+    }
+
+    /// The phases that changed, such as `test failed`, in order.
+    fn phases(&self) -> Vec<String> {
+        let changes = self.objects().into_iter().filter(|object| object["type"] == "phase");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        changes
+            .map(|change| format!("{} {}", text(&change["detail"]["phase"]), text(&change["detail"]["state"])))
+            .collect()
+    }
+
+    /// Says that a phase failed, in the result and in the last line.
+    fn assert_failed_in(&self, phase: &str, cause: &str) {
+        let result = self.result();
+        assert_eq!(self.status.code(), Some(1), "{}", self.stderr);
+        assert_eq!(result["phase"], phase, "{result}");
+        assert_eq!(result["url"], Value::Null);
+        assert!(result["cause"].as_str().unwrap().contains(cause), "{result}");
+        assert_eq!(self.phases().last().unwrap(), &format!("{phase} failed"));
+        let last: Value = serde_json::from_str(self.stdout.last().unwrap()).unwrap();
+        assert!(last.to_string().contains(&format!("in its {phase} phase")), "{last}");
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// Sends one request and returns the whole response.
+fn ask(address: &str, method: &str, path: &str, form: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        form.len()
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+/// Whether a response has the status 200; its version is that of the web process.
+fn answers(response: &str) -> bool {
+    response.split(' ').nth(1) == Some("200")
+}
+
+/// Clients that ask for the page, one request after the other, until told to stop.
+struct Requests {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Requests {
+    fn start(address: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = || {
+            let (stop, address) = (Arc::clone(&stop), address.to_owned());
+            thread::spawn(move || {
+                let mut responses = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    responses.push(ask(&address, "GET", "/", ""));
+                }
+                responses
+            })
+        };
+        let clients = (0..4).map(|_| client()).collect();
+        Self { stop, clients }
+    }
+
+    /// Every response to each client.
+    fn end(self) -> Vec<Vec<String>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().map(|client| client.join().unwrap()).collect()
+    }
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn the_guestbook_ends_with_a_url_that_keeps_entries() {
+    let app = App::guestbook();
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    let signed = ask(&address, "POST", "/entries", "author=Test&text=Rivers+and+roads");
+    assert!(signed.starts_with("HTTP/1.1 303 "), "{signed}");
+    let page = ask(&address, "GET", "/", "");
+    assert!(answers(&page), "{page}");
+    assert!(page.contains("Rivers and roads"), "{page}");
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn a_second_up_replaces_the_release_without_losing_a_request() {
+    let app = App::small(WEB, "true");
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    let first = app.running("service");
+
+    app.write("index.html", "second version\n");
+    let requests = Requests::start(&address);
+    let second = app.up(&["--json"]).end();
+    let responses = requests.end();
+
+    assert!(second.status.success(), "{}", second.stderr);
+    assert_eq!(second.result()["build"], 2);
+    assert_eq!(second.result()["url"], format!("http://{address}"));
+    for client in &responses {
+        let lost = client.iter().find(|response| !answers(response));
+        assert_eq!(lost, None);
+        assert!(client.first().unwrap().ends_with("first version\n"));
+        // Once the new release has answered, nobody sees the old one.
+        let change = client.iter().position(|response| response.ends_with("second version\n"));
+        assert!(client[change.unwrap_or(client.len())..].iter().all(|response| response.ends_with("second version\n")));
+    }
+    assert!(responses.iter().flatten().any(|response| response.ends_with("second version\n")));
+    assert!(ask(&address, "GET", "/", "").ends_with("second version\n"));
+    let now = app.running("service");
+    assert_eq!(now.len(), 1);
+    assert_ne!(now, first);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn one_run_goes_through_every_phase_and_leaves_nothing_running() {
+    let app = App::small(&format!("{WEB}release: echo migrated\n"), "true");
+    let ended = app.up(&["--once", "--json", "--port", &free_port()]).end();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let each = ["build", "test", "finalize", "release", "deploy"];
+    let phases: Vec<_> =
+        each.iter().flat_map(|phase| [format!("{phase} started"), format!("{phase} succeeded")]).collect();
+    assert_eq!(ended.phases(), phases);
+    assert!(app.latest().is_some());
+    assert_eq!(words(&docker(&["ps", "-q", "--filter", &app.lane()])), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn a_failing_test_ends_the_build_and_moves_no_tag() {
+    let app = App::small(WEB, "test -f index.html");
+    let good = app.up(&["--once", "--json", "--port", &free_port()]).end();
+    assert!(good.status.success(), "{}", good.stderr);
+    let latest = app.latest();
+    assert!(latest.is_some());
+
+    fs::rename(app.folder().join("index.html"), app.folder().join("other.html")).unwrap();
+    let ended = app.up(&["--once", "--json", "--port", &free_port()]).end();
+    ended.assert_failed_in("test", "code 1");
+    assert_eq!(app.latest(), latest);
+
+    let fresh = App::small(WEB, "exit 4");
+    fresh.up(&["--once", "--json", "--port", &free_port()]).end().assert_failed_in("test", "code 4");
+    assert_eq!(fresh.latest(), None);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn a_failing_release_starts_no_service() {
+    let app = App::small(&format!("{WEB}release: echo no such table; exit 3\n"), "true");
+    let ended = app.up(&["--once", "--json", "--port", &free_port()]).end();
+    ended.assert_failed_in("release", "3");
+    assert!(!ended.phases().iter().any(|phase| phase.starts_with("deploy")));
+    let services = ["ps", "-aq", "--filter", &app.lane(), "--filter", "label=packhorse.role=service"];
+    assert_eq!(words(&docker(&services)), [""; 0]);
+
+    let ended = app.up(&["--once", "--port", &free_port()]).end();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.contains("error: build 2 failed in its release phase: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("next: see the release command in `Procfile`"), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn a_crashing_web_process_ends_with_its_last_words() {
+    let app = App::small("web: echo no port for me; exit 1\n", "true");
+    let ended = app.up(&["--once", "--json", "--port", &free_port()]).end();
+    ended.assert_failed_in("deploy", "`web` exited with code 1; its last lines:\nno port for me");
+    assert_eq!(app.running("service"), [""; 0]);
+
+    let ended = app.up(&["--once", "--port", &free_port()]).end();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.stderr.contains("error: build 2 failed in its deploy phase: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`web` must answer on `$PORT`"), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn ctrl_c_stops_all_that_was_started() {
+    let app = App::small(&format!("{WEB}worker: exec python3 -c 'import signal; signal.pause()'\n"), "true");
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    assert_eq!(app.running("service").len(), 2);
+    up.interrupt();
+    let ended = up.end();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert_eq!(words(&docker(&["ps", "-q", "--filter", &app.lane()])), [""; 0]);
+    assert!(TcpStream::connect(address).is_err());
+}
