@@ -100,26 +100,22 @@ mod without_aws {
             .hint("build it with the feature `aws`, which is on by default")
     }
 
-    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
     pub(super) async fn account_records(_: &Session) -> Result<Arc<dyn Records>, CliError> {
         Err(refusal())
     }
 
     /// Runs a step of the build runner.
-    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
     pub async fn codebuild(_: &Session, _: Verb) -> Result<(), CliError> {
         Err(refusal())
     }
 
     /// Handles one event.
-    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
     pub async fn handle(_: &Session, args: &HandleArgs) -> Result<(), CliError> {
         super::event_text(&args.event)?;
         Err(refusal())
     }
 
     /// Looks at everything in flight.
-    #[expect(clippy::unused_async, reason = "the signature is that of the program with AWS")]
     pub async fn sweep(_: &Session, _: &SweepArgs) -> Result<(), CliError> {
         Err(refusal())
     }
