@@ -11,4 +11,5 @@ pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
 pub(crate) mod parts;
+pub(crate) mod step;
 pub(crate) mod suite;
