@@ -3,6 +3,7 @@
 //! A run is replayed by its seed: `PACKHORSE_SIMULATION_SEED=7 PACKHORSE_SIMULATION_RUNS=1`.
 
 mod run;
+mod samples;
 mod world;
 
 use run::run;
