@@ -9,6 +9,7 @@ pub mod context;
 pub mod domain;
 pub mod env_vars;
 pub mod image;
+pub mod lifecycle;
 pub mod orchestrator;
 pub mod ports;
 pub mod runner;

@@ -1,0 +1,10 @@
+//! The embedded lifecycle of Cloud Native Buildpacks: detect, restore, build, export, and the launcher.
+//!
+//! Behaves as Platform API 0.15. Knows nothing of AWS or of an app's pipeline, and could be lifted out as a crate of its own. Where
+//! buildpacks run is behind [`executor::Executor`]; paths inside and outside that place meet in [`folders::Folders`].
+
+pub mod executor;
+pub mod folders;
+
+pub use executor::{Executor, Exit, Program};
+pub use folders::{Folder, Folders, Owner};
