@@ -3,6 +3,8 @@
 //! Reads the environment, the status of the review app, the manifests. Writes the private state; on a skip also the skip
 //! marker, `commit.txt` and empty files for the upload.
 
+use std::time::Duration;
+
 use tracing::info;
 
 use super::error::RunnerError;
@@ -13,10 +15,11 @@ use super::{RunnerContext, StepEnd};
 use crate::domain::build_environment::{CodeBuildEnvironment, is_in_codebuild};
 use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::manifest::AppPlan;
+use crate::domain::names::PullRequest;
 use crate::domain::namespace::Parameters;
-use crate::domain::pull_request::{self, Stored, Trigger};
+use crate::domain::pull_request::{self, Stored, Trigger, Verdict};
 use crate::env_vars;
-use crate::ports::failure::chain;
+use crate::ports::failure::{Failure, chain};
 use crate::ports::test_bed::AddonRequest;
 use crate::ui::diagnostics::draw_problems;
 
@@ -100,11 +103,7 @@ async fn check_pull_request(session: &mut Session<'_>) -> Result<Option<&'static
     let app = environment.app.clone();
     let name = cx.settings.namespace.parameters(&app, Parameters::ReviewApp(pr));
     let trigger = Trigger::new(&environment.webhook_event, environment.review_app_created);
-    let stored = Stored::read(cx.parameters.get(&name).await?.as_deref());
-    let verdict = pull_request::decide(trigger, pr, &stored)?;
-    if let Some(value) = &verdict.write {
-        cx.parameters.put(&name, value).await?;
-    }
+    let verdict = update_status(cx, &name, trigger, pr).await?;
     if verdict.remove {
         // The lane hears of the skipped build first, so that closing does not stop the very build that tells of it.
         session.report_skipped(verdict.skip.unwrap_or_default()).await?;
@@ -113,6 +112,40 @@ async fn check_pull_request(session: &mut Session<'_>) -> Result<Option<&'static
         }
     }
     Ok(verdict.skip)
+}
+
+/// Brings the stored status of a pull request up to what happened.
+///
+/// Parameter Store cannot write on a condition, but for "there is none". That is enough: whatever is replaced here is
+/// replaced because of the event, whoever wrote it, while a status that was missing a moment ago may be there by now. To replace
+/// that one unseen could undo a review app that was just created.
+async fn update_status(
+    cx: &RunnerContext,
+    name: &str,
+    trigger: Trigger,
+    pr: PullRequest,
+) -> Result<Verdict, RunnerError> {
+    const ATTEMPTS: u32 = 5;
+    // A read may be older than a write that was answered already.
+    const PAUSE: Duration = Duration::from_millis(200);
+    for _ in 0..ATTEMPTS {
+        let stored = Stored::read(cx.parameters.get(name).await?.as_deref());
+        let verdict = pull_request::decide(trigger, pr, &stored)?;
+        match &verdict.write {
+            None => return Ok(verdict),
+            Some(value) if stored == Stored::Missing => {
+                if cx.parameters.create(name, value).await? {
+                    return Ok(verdict);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(value) => {
+                cx.parameters.put(name, value).await?;
+                return Ok(verdict);
+            }
+        }
+    }
+    Err(Failure::Conflict { what: format!("the parameter {name}") }.into())
 }
 
 async fn skip(session: &mut Session<'_>, reason: &'static str) -> Result<(), RunnerError> {

@@ -34,6 +34,8 @@ struct Script {
     stopped_while_testing: bool,
     lane: LaneAnswer,
     parameters_are_down: bool,
+    /// What another build writes between this one's look at the status and its write.
+    written_meanwhile: Option<&'static str>,
     immutable: BTreeSet<String>,
     interrupt: CancellationToken,
 }
@@ -239,6 +241,15 @@ impl ParameterStore for Parameters {
         self.0.put(name, value).await
     }
 
+    async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {
+        if let Some(meanwhile) = self.1.written_meanwhile {
+            self.0.put(name, meanwhile).await?;
+        }
+        let created = self.0.create(name, value).await?;
+        self.1.note(format!("create {name} {value}: {created}"));
+        Ok(created)
+    }
+
     async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {
         self.0.below(path).await
     }
@@ -435,6 +446,15 @@ async fn a_status_that_cannot_be_read_is_an_error_and_never_missing() {
     assert_eq!(bench.run().await, [true, false, true]);
     assert!(!bench.script.take().iter().any(|line| line.starts_with("write ")));
     assert!(bench.file("build.log").contains("no answer while trying to read"));
+}
+
+#[tokio::test]
+async fn a_status_that_another_build_writes_meanwhile_is_not_undone() {
+    let script = Script { written_meanwhile: Some(r#"{"status":"created"}"#), ..Script::default() };
+    let bench = Bench::new(script, &[("PIPELINE", "1"), ("CODEBUILD_SOURCE_VERSION", "pr/7")]);
+    assert_eq!(bench.run().await, [true; 3]);
+    assert_eq!(bench.parameters.get(STATUS).await.unwrap().as_deref(), Some(r#"{"status":"created"}"#));
+    assert!(bench.script.take().iter().any(|line| line.starts_with("build ")), "it has a review app now");
 }
 
 #[tokio::test]

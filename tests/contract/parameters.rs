@@ -1,5 +1,6 @@
 //! What every parameter store promises.
 
+use futures_util::future::join_all;
 use packhorse::adapters::local::LocalState;
 use packhorse::adapters::memory::MemoryParameters;
 use packhorse::ports::failure::Failure;
@@ -29,10 +30,32 @@ async fn the_last_value_is_returned(bench: &impl Bench) {
     }
 }
 
+/// What is created replaces nothing, whoever wrote it.
+async fn only_what_is_missing_is_created(bench: &impl Bench) {
+    let (store, name) = (bench.store(), format!("{}/status", some_root()));
+    assert!(store.create(&name, "first").await.unwrap());
+    assert!(!store.create(&name, "second").await.unwrap());
+    assert_eq!(store.get(&name).await.unwrap().as_deref(), Some("first"));
+    store.put(&name, "third").await.unwrap();
+    assert!(!store.create(&name, "fourth").await.unwrap());
+    assert_eq!(store.get(&name).await.unwrap().as_deref(), Some("third"));
+}
+
+/// Of several who create the same at once, one does.
+async fn of_many_at_once_one_creates(bench: &impl Bench) {
+    let (store, name) = (bench.store(), format!("{}/status", some_root()));
+    let values: Vec<String> = (0..8).map(|number| format!("value {number}")).collect();
+    let created = join_all(values.iter().map(|value| store.create(&name, value))).await;
+    let winners: Vec<usize> = (0..8).filter(|number| *created[*number].as_ref().unwrap()).collect();
+    assert_eq!(winners.len(), 1, "{created:?}");
+    assert_eq!(store.get(&name).await.unwrap().as_ref(), Some(&values[winners[0]]));
+}
+
 /// A value cannot be empty, since Parameter Store keeps none.
 async fn an_empty_value_is_refused(bench: &impl Bench) {
     let (store, name) = (bench.store(), format!("{}/config/EMPTY", some_root()));
     assert!(matches!(store.put(&name, "").await, Err(Failure::Refused { .. })));
+    assert!(matches!(store.create(&name, "").await, Err(Failure::Refused { .. })));
     assert_eq!(store.get(&name).await.unwrap(), None);
 }
 
@@ -104,6 +127,8 @@ macro_rules! promises {
     ($name:ident, $($how:tt)+) => {
         suite!($name, $($how)+, [
             the_last_value_is_returned,
+            only_what_is_missing_is_created,
+            of_many_at_once_one_creates,
             an_empty_value_is_refused,
             all_direct_children_are_returned,
             a_path_ends_with_a_slash,

@@ -1,4 +1,5 @@
 //! Servers that lie, stall and refuse.
 
 mod aws;
+mod program;
 mod registry;

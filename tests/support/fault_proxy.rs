@@ -37,6 +37,15 @@ pub(crate) enum Fault {
     AnswerLost,
     /// The answer is announced whole, and half of its body comes.
     Truncated,
+    /// The service answers with one byte of the body changed.
+    Altered,
+    /// The service answers, and says that the content has another digest than it has.
+    Misnamed,
+    /// The request goes to this address instead.
+    Redirected {
+        /// The address.
+        to: String,
+    },
     /// Another answer.
     Answer {
         /// The HTTP status.
@@ -53,6 +62,7 @@ pub(crate) struct When {
     path: Option<String>,
     target: Option<&'static str>,
     body: Option<&'static str>,
+    agent: Option<&'static str>,
 }
 
 impl When {
@@ -71,10 +81,17 @@ impl When {
         Self { body: Some(part), ..Self::default() }
     }
 
+    /// Of these, only requests of a program whose `User-Agent` has this part.
+    pub(crate) fn by(mut self, agent: &'static str) -> Self {
+        self.agent = Some(agent);
+        self
+    }
+
     fn fits(&self, request: &Seen) -> bool {
         self.method.is_none_or(|method| request.method == method)
             && self.path.as_ref().is_none_or(|part| request.path.contains(part.as_str()))
             && self.target.is_none_or(|part| request.target.contains(part))
+            && self.agent.is_none_or(|part| request.agent.contains(part))
             && self.body.is_none_or(|part| String::from_utf8_lossy(&request.body).contains(part))
     }
 }
@@ -86,6 +103,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     /// The `X-Amz-Target`, or empty.
     pub(crate) target: String,
+    /// The `User-Agent`, or empty.
+    pub(crate) agent: String,
     pub(crate) body: Bytes,
 }
 
@@ -176,11 +195,13 @@ async fn handle(
 ) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header =
+        |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let seen = Seen {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
-        target: target.to_owned(),
+        target: header("x-amz-target"),
+        agent: header("user-agent"),
         body: body.clone(),
     };
     let fault = take_fault(state, &seen);
@@ -209,6 +230,20 @@ async fn handle(
             head.headers.insert(hyper::header::CONTENT_LENGTH, body.len().into());
             Ok(Response::from_parts(head, half(&body)))
         }
+        Some(Fault::Altered) => {
+            let (head, body) = forward().await?;
+            let mut bytes = body.to_vec();
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            Ok(Response::from_parts(head, whole(bytes.into())))
+        }
+        Some(Fault::Misnamed) => {
+            let (mut head, body) = forward().await?;
+            let other = format!("sha256:{}", "0".repeat(64));
+            head.headers.insert("docker-content-digest", other.parse().map_err(io::Error::other)?);
+            Ok(Response::from_parts(head, whole(body)))
+        }
         Some(Fault::AnswerLost) => {
             forward().await?;
             Err(io::ErrorKind::ConnectionAborted.into())
@@ -229,6 +264,7 @@ fn take_fault(state: &Shared, seen: &Seen) -> Option<Fault> {
 /// Answers in JSON; services that speak XML look at the status only, but for S3's own.
 fn made_up(fault: &Fault) -> Response<Body> {
     let json = |kind: &str, message: &str| format!(r#"{{"__type":"com.amazonaws#{kind}","message":"{message}"}}"#);
+    let mut answer = Response::builder().header("x-amzn-requestid", "made-up");
     let (status, body) = match fault {
         Fault::Throttled => (400, json("ThrottlingException", "Rate exceeded")),
         Fault::ExpiredToken => {
@@ -240,9 +276,15 @@ fn made_up(fault: &Fault) -> Response<Body> {
             (503, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>".to_owned())
         }
         Fault::Answer { status, body } => (*status, body.clone()),
-        Fault::Dropped | Fault::AnswerLost | Fault::Truncated => (502, String::new()),
+        Fault::Redirected { to } => {
+            answer = answer.header("location", to);
+            (307, String::new())
+        }
+        Fault::Dropped | Fault::AnswerLost | Fault::Truncated | Fault::Altered | Fault::Misnamed => {
+            (502, String::new())
+        }
     };
-    Response::builder().status(status).header("x-amzn-requestid", "made-up").body(whole(body.into())).unwrap()
+    answer.status(status).body(whole(body.into())).unwrap()
 }
 
 fn whole(body: Bytes) -> Body {

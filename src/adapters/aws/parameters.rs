@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use aws_sdk_ssm::operation::put_parameter::PutParameterError;
 use aws_sdk_ssm::types::ParameterType;
 use secrecy::SecretString;
 
@@ -52,6 +53,19 @@ impl ParameterStore for SsmParameters {
         let put = self.client.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
         put.send().await.map_err(|error| sort(format!("write the parameter {name}"), error))?;
         Ok(())
+    }
+
+    async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {
+        parameter_name::check(name)?;
+        parameter_name::check_value(name, value)?;
+        let put = self.client.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(false);
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(PutParameterError::is_parameter_already_exists) => {
+                Ok(false)
+            }
+            Err(error) => Err(sort(format!("write the parameter {name}"), error)),
+        }
     }
 
     async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {

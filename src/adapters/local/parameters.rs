@@ -36,6 +36,19 @@ impl ParameterStore for LocalState {
         Ok(())
     }
 
+    async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {
+        parameter_name::check(name)?;
+        parameter_name::check_value(name, value)?;
+        let (name, value) = (name.to_owned(), SecretString::from(value));
+        let written = self.run(format!("write the parameter {name}"), move |connection| {
+            connection.execute(
+                "INSERT INTO parameters (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                params![name, value.expose_secret()],
+            )
+        });
+        Ok(written.await? > 0)
+    }
+
     async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {
         parameter_name::check_path(path)?;
         let (path, doing) = (path.to_owned(), format!("read the parameters below {path}"));

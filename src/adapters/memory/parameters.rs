@@ -1,6 +1,7 @@
 //! Parameters in memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -33,6 +34,18 @@ impl ParameterStore for MemoryParameters {
         parameter_name::check_value(name, value)?;
         lock(&self.0).insert(name.to_owned(), value.into());
         Ok(())
+    }
+
+    async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {
+        parameter_name::check(name)?;
+        parameter_name::check_value(name, value)?;
+        match lock(&self.0).entry(name.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(value.into());
+                Ok(true)
+            }
+            Entry::Occupied(_) => Ok(false),
+        }
     }
 
     async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {
