@@ -3,16 +3,25 @@
 //! Knows nothing of AWS or of an app's pipeline, and could be lifted out as a crate of its own.
 
 pub mod config;
+mod config_json;
 pub mod credentials;
 pub mod digest;
+pub mod draft;
+pub mod go_json;
+pub mod layer;
 pub mod manifest;
 pub mod media_type;
 pub mod reference;
 pub mod registry;
+pub mod source;
+pub mod target;
 
 pub use config::ImageConfig;
 pub use credentials::{Credential, CredentialSource};
 pub use digest::Digest;
+pub use draft::ImageDraft;
 pub use manifest::{Descriptor, Platform};
 pub use reference::{ImageReference, ReferenceError, Registry, Repository, Tag};
 pub use registry::{RegistryClient, RegistryError, RegistryOptions};
+pub use source::{ImageError, ImageSource, SourceImage};
+pub use target::{ImageTarget, NewImage, Stored};
