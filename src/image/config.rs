@@ -16,9 +16,15 @@ pub struct ImageConfig {
     /// The operating system.
     #[serde(default)]
     pub os: String,
+    /// When the image was made, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
     /// How a container of the image runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: RuntimeConfig,
+    /// What made the layers, the lowest first; steps that made none are there too.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
     /// The uncompressed layers, the lowest first.
     #[serde(default)]
     pub rootfs: RootFs,
@@ -32,6 +38,16 @@ impl ImageConfig {
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.config.labels.get(name).map(String::as_str)
+    }
+
+    /// Sets the variable `name`, where it stands or else at the end.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let pair = format!("{name}={value}");
+        let is_it = |pair: &&mut String| pair.split_once('=').is_some_and(|(key, _)| key == name);
+        match self.config.env.iter_mut().find(is_it) {
+            Some(found) => *found = pair,
+            None => self.config.env.push(pair),
+        }
     }
 
     /// Returns the variable `name`, the last one if it is set twice.
@@ -66,6 +82,23 @@ pub struct RuntimeConfig {
     /// Labels.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
+    /// Fields that packhorse has no use for.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// What made a layer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// When, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// By which command or step.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
+    /// Whether the step made no layer.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
     /// Fields that packhorse has no use for.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -108,6 +141,14 @@ mod tests {
         assert_eq!(again["created"], "1980-01-01T00:00:01Z");
         assert_eq!(again["config"]["Healthcheck"]["Test"][0], "NONE");
         assert_eq!(again["rootfs"]["type"], "layers");
+    }
+
+    #[test]
+    fn a_variable_is_replaced_where_it_stands() {
+        let mut config: ImageConfig = serde_json::from_str(r#"{"config":{"Env":["A=1","B=2"]}}"#).unwrap();
+        config.set_env("A", "3");
+        config.set_env("C", "4");
+        assert_eq!(config.config.env, ["A=3", "B=2", "C=4"]);
     }
 
     #[test]
