@@ -69,11 +69,11 @@ pub const PACKHORSE_LOG: &str = "PACKHORSE_LOG";
 pub const PACKHORSE_EVENT_BUS: &str = "PACKHORSE_EVENT_BUS";
 /// Where `up` and the local commands keep their state; `.packhorse` in the app's folder when unset.
 pub const PACKHORSE_STATE_DIR: &str = "PACKHORSE_STATE_DIR";
-/// The time limit for tests in seconds, or such as `15m`.
+/// The time limit for tests that set none themselves, in seconds or such as `15m`.
 pub const PACKHORSE_TEST_TIMEOUT: &str = "PACKHORSE_TEST_TIMEOUT";
-/// The image of the PostgreSQL add-on.
+/// The image of the PostgreSQL add-on of tests, where the app names none.
 pub const PACKHORSE_POSTGRES_IMAGE: &str = "PACKHORSE_POSTGRES_IMAGE";
-/// The image of the Redis add-on.
+/// The image of the Redis add-on of tests, where the app names none.
 pub const PACKHORSE_REDIS_IMAGE: &str = "PACKHORSE_REDIS_IMAGE";
 
 /// The address of every AWS service, in place of its own; read by the SDK, as is `AWS_ENDPOINT_URL_{SERVICE}`.

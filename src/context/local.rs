@@ -21,6 +21,7 @@ use crate::domain::lane::LaneKey;
 use crate::domain::manifest::{AddonKind, AppPlan};
 use crate::domain::names::{AppName, PullRequest};
 use crate::domain::namespace::Namespace;
+use crate::env_vars;
 use crate::orchestrator::{LanePorts, Orchestrator};
 use crate::ports::failure::Failure;
 use crate::ports::parameters::ParameterStore;
@@ -127,6 +128,11 @@ fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings
     let catalogue = Catalogue::shipped().map_err(|error| CliError::internal("broken catalogue").because(error))?;
     let (source, private) = (folder.to_path_buf(), state.join("private"));
     let mut settings = RunnerSettings::in_codebuild(BTreeMap::new(), source, private, catalogue);
+    settings.variables =
+        [env_vars::PACKHORSE_TEST_TIMEOUT, env_vars::PACKHORSE_POSTGRES_IMAGE, env_vars::PACKHORSE_REDIS_IMAGE]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+            .collect();
     settings.publish = false;
     settings.builder.clone_from(&args.build.builder);
     settings.network.clone_from(&args.build.network);

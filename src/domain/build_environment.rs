@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::lane::LaneKey;
+use super::manifest::{AddonKind, time_limit};
 use super::names::{AppName, BuildArn, BuildNumber, PullRequest};
 use crate::env_vars;
 
@@ -89,6 +91,10 @@ pub struct CodeBuildEnvironment {
     pub debug: bool,
     /// `ALLOW_EOL_SHIMMED_BUILDER`, handed on even if empty.
     pub allow_eol_shimmed_builder: Option<String>,
+    /// The time limit for tests that set none themselves.
+    pub test_limit: Option<Duration>,
+    /// Images of add-ons for tests to use instead of the usual ones, where the app names none.
+    pub addon_images: BTreeMap<AddonKind, String>,
     /// Whether no CodeBuild phase has failed yet, where CodeBuild says so.
     pub succeeding: Option<bool>,
 }
@@ -136,6 +142,19 @@ impl CodeBuildEnvironment {
         let arn = owned(env_vars::CODEBUILD_BUILD_ARN)
             .filter(|arn| arn.starts_with("arn:"))
             .and_then(|arn| parsed(env_vars::CODEBUILD_BUILD_ARN, &arn, &mut problems));
+        let test_limit = text(env_vars::PACKHORSE_TEST_TIMEOUT).and_then(|given| {
+            let limit = time_limit(given);
+            if limit.is_none() {
+                let name = env_vars::PACKHORSE_TEST_TIMEOUT;
+                problems.push(format!("`{name}` must be a time such as `90s` or `15m`, of at most a day"));
+            }
+            limit
+        });
+        let addon_images = [
+            (AddonKind::Postgres, env_vars::PACKHORSE_POSTGRES_IMAGE),
+            (AddonKind::Redis, env_vars::PACKHORSE_REDIS_IMAGE),
+        ];
+        let addon_images = addon_images.into_iter().filter_map(|(kind, name)| Some((kind, owned(name)?))).collect();
         let source_version = owned(env_vars::CODEBUILD_SOURCE_VERSION).unwrap_or_default();
         let pipeline = text(env_vars::PIPELINE) == Some("1");
         if pipeline && let Err(error) = PullRequest::from_source_version(&source_version) {
@@ -172,6 +191,8 @@ impl CodeBuildEnvironment {
                 config_file: owned(env_vars::APPPACK_TOML),
                 debug: variables.contains_key(env_vars::APPPACK_DEBUG),
                 allow_eol_shimmed_builder: variables.get(env_vars::ALLOW_EOL_SHIMMED_BUILDER).cloned(),
+                test_limit,
+                addon_images,
                 succeeding: text(env_vars::CODEBUILD_BUILD_SUCCEEDING).map(|value| value != "0"),
             }),
             _ => Err(InvalidEnvironment { problems }),
@@ -278,6 +299,19 @@ mod tests {
         assert_eq!(environment.lane_key().to_string(), "shop:7");
         let error = read(&[("PIPELINE", "1"), ("CODEBUILD_SOURCE_VERSION", "main")]).unwrap_err();
         assert!(error.to_string().contains("must begin with `pr/`"), "{error}");
+    }
+
+    #[test]
+    fn a_project_may_set_a_time_limit_and_images_for_tests() {
+        let given = [("PACKHORSE_TEST_TIMEOUT", "15m"), ("PACKHORSE_REDIS_IMAGE", "registry.example.com/redis:7")];
+        let environment = read(&given).unwrap();
+        assert_eq!(environment.test_limit, Some(Duration::from_mins(15)));
+        let images = [(AddonKind::Redis, "registry.example.com/redis:7".to_owned())];
+        assert_eq!(environment.addon_images, images.into());
+        for wrong in ["soon", "0", "2000h"] {
+            let error = read(&[("PACKHORSE_TEST_TIMEOUT", wrong)]).unwrap_err();
+            assert!(error.to_string().contains("`PACKHORSE_TEST_TIMEOUT` must be a time"), "{error}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Session<'_> {
             resolved.plan.builder =
                 Some(BuilderChoice { builder: builder.clone(), run_image, reason: BuilderReason::Default });
         }
-        for (kind, image) in &settings.addon_images {
+        for (kind, image) in &self.environment.addon_images {
             resolved.plan.addon_images.entry(*kind).or_insert_with(|| image.clone());
         }
         let engine = self.cx.builder.name();

@@ -240,6 +240,14 @@ fn read_env(test: &Table, path: &str, reader: &mut Reader) -> BTreeMap<String, S
     env
 }
 
+/// A day is more than CodeBuild lets any build run.
+const LIMITS: std::ops::RangeInclusive<u64> = 1..=86_400;
+
+/// Reads a time limit such as `90`, `90s`, `15m` or `1h`: between one second and one day.
+pub fn time_limit(text: &str) -> Option<Duration> {
+    duration(text.trim()).filter(|seconds| LIMITS.contains(seconds)).map(Duration::from_secs)
+}
+
 /// Reads seconds (a number) or a text like `90s`, `15m`, `1h`.
 fn read_timeout(node: &Node, path: &str, reader: &mut Reader) -> Option<Duration> {
     let seconds = match &node.value {
@@ -248,8 +256,7 @@ fn read_timeout(node: &Node, path: &str, reader: &mut Reader) -> Option<Duration
         _ => None,
     };
     match seconds {
-        // A day is more than CodeBuild lets any build run.
-        Some(seconds @ 1..=86_400) => Some(Duration::from_secs(seconds)),
+        Some(seconds) if LIMITS.contains(&seconds) => Some(Duration::from_secs(seconds)),
         Some(_) => {
             let message = format!("`{path}` must be between one second and one day");
             reader.push(Problem::error(path, message, node.span.clone()).help("write `timeout = \"15m\"`"));

@@ -21,7 +21,7 @@ mod toml_tree;
 
 pub use addon::AddonKind;
 pub use app_json::{AppJson, EnvDeclaration, Formation};
-pub use apppack_toml::{AppPackToml, BuildSystem, Engine};
+pub use apppack_toml::{AppPackToml, BuildSystem, Engine, time_limit};
 pub use effective::Effective;
 pub use metadata_toml::{ImageProcess, ImageProcesses};
 pub use node::Located;
