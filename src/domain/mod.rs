@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod env_file;
 pub mod lane;
 pub mod launch;
+pub mod layer_figures;
 pub mod lifecycle_phase;
 pub mod machine;
 pub mod manifest;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+use crate::domain::layer_figures::LayerFigures;
+
 /// What to build.
 #[derive(Debug, Clone)]
 pub struct ImageBuild {
@@ -64,6 +66,8 @@ pub struct BuiltImage {
     pub image: String,
     /// Its digest in the registry, or its id in the daemon.
     pub digest: String,
+    /// What was there already and what was made anew.
+    pub layers: LayerFigures,
 }
 
 /// Receives what an engine says, line by line, and the steps it goes through.

@@ -153,29 +153,31 @@ async fn plan_image(session: &Session<'_>, plan: &AppPlan, log: &Log) -> Result<
 fn keep(
     session: &mut Session<'_>,
     request: &ImageBuild,
-    image: &BuiltImage,
+    made: &BuiltImage,
     builder: BuilderMetadata,
 ) -> Result<ImageReference, RunnerError> {
     let repository: Repository = session.repository()?;
     let candidate = tags::candidate(&session.environment.build_id, session.state.attempt);
     let tagged = repository.tagged(tag(&candidate)?);
     let published = session.cx.settings.publish;
-    let reference = match image.digest.parse().ok().filter(|_| published) {
+    let reference = match made.digest.parse().ok().filter(|_| published) {
         Some(digest) => repository.at(digest),
         None => tagged,
     };
-    session.state.image = Some(MadeImage { candidate, digest: image.digest.clone() });
+    session.state.image = Some(MadeImage { candidate, digest: made.digest.clone() });
     let metadata = &mut session.state.metadata;
     metadata.engine = Some(session.cx.builder.name().to_owned());
     metadata.builder = Some(builder);
     metadata.image = Some(ImageMetadata {
         reference: if published { repository.to_string() } else { String::new() },
-        digest: image.digest.clone(),
+        digest: made.digest.clone(),
         tags: Vec::new(),
     });
     metadata.cache = match &request.cache {
-        Cache::Image { image, fallback } => Some(CacheMetadata { name: image.clone(), fallback: fallback.clone() }),
-        Cache::Volume(name) => Some(CacheMetadata { name: name.clone(), fallback: None }),
+        Cache::Image { image, fallback } => {
+            Some(CacheMetadata { name: image.clone(), fallback: fallback.clone(), layers: made.layers })
+        }
+        Cache::Volume(name) => Some(CacheMetadata { name: name.clone(), fallback: None, layers: made.layers }),
         Cache::None => None,
     };
     session.save()?;

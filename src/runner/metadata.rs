@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::Session;
 use crate::domain::lane::{Phase, PhaseState};
+use crate::domain::layer_figures::LayerFigures;
 use crate::domain::names::EpochSeconds;
 use crate::image::ImageConfig;
 
@@ -40,6 +41,8 @@ pub struct BuildMetadata {
     pub buildpacks: Vec<BuildpackMetadata>,
     /// The phases that have begun.
     pub phases: BTreeMap<Phase, PhaseMetadata>,
+    /// How the tests went, once they ran.
+    pub test: Option<TestMetadata>,
     /// Where layers were kept between builds.
     pub cache: Option<CacheMetadata>,
     /// How long each command took.
@@ -93,6 +96,35 @@ pub struct CacheMetadata {
     pub name: String,
     /// What was read when that was not there.
     pub fallback: Option<String>,
+    /// What it was good for.
+    pub layers: LayerFigures,
+}
+
+/// How the tests went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestMetadata {
+    /// How they ended.
+    pub outcome: TestOutcome,
+    /// The exit code of the test command, where it came to its end.
+    pub exit_code: Option<i64>,
+    /// How long they took.
+    pub seconds: f64,
+}
+
+/// How tests ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestOutcome {
+    /// The app has none.
+    None,
+    /// With exit code 0.
+    Passed,
+    /// With another one.
+    Failed,
+    /// At their time limit.
+    TimedOut,
+    /// They could not be run, or not to their end.
+    Broken,
 }
 
 impl Default for BuildMetadata {
@@ -112,6 +144,7 @@ impl Default for BuildMetadata {
             run_image: None,
             buildpacks: Vec::new(),
             phases: BTreeMap::new(),
+            test: None,
             cache: None,
             durations: BTreeMap::new(),
         }

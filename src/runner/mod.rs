@@ -30,12 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use build::build;
 pub use error::RunnerError;
-pub use metadata::{BuildMetadata, BuilderMetadata, BuildpackMetadata, CacheMetadata, ImageMetadata, PhaseMetadata};
+pub use metadata::{
+    BuildMetadata, BuilderMetadata, BuildpackMetadata, CacheMetadata, ImageMetadata, PhaseMetadata, TestMetadata,
+    TestOutcome,
+};
 pub use postbuild::postbuild;
 pub use prebuild::prebuild;
 
 use crate::domain::catalogue::Catalogue;
-use crate::domain::manifest::AddonKind;
 use crate::domain::namespace::Namespace;
 use crate::image::CredentialSource;
 use crate::orchestrator::LanePorts;
@@ -101,9 +103,7 @@ pub struct RunnerSettings {
     pub run_image: Option<String>,
     /// Whether every builder may run all phases in one container; known ones may anyway.
     pub trust_builder: bool,
-    /// Images of add-ons to use instead of the usual ones, where the app names none.
-    pub addon_images: BTreeMap<AddonKind, String>,
-    /// The time limit for tests that set none.
+    /// The time limit for tests where neither they nor the project set one.
     pub test_limit: Duration,
     /// The network of build containers.
     pub network: Option<String>,
@@ -133,7 +133,6 @@ impl RunnerSettings {
             builder: None,
             run_image: None,
             trust_builder: false,
-            addon_images: BTreeMap::new(),
             test_limit: Self::TEST_LIMIT,
             network: None,
             ca_bundle: None,

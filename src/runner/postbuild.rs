@@ -2,13 +2,14 @@
 //!
 //! Reads the private state and the manifests. Writes `test.log` and, on a failure, the skip marker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::build::mark;
 use super::error::RunnerError;
 use super::log::{Log, Printed, cut_off};
+use super::metadata::{TestMetadata, TestOutcome};
 use super::prebuild::end_failed_build;
-use super::session::{Session, interruptible};
+use super::session::{Session, interruptible, rounded};
 use super::state::{MadeImage, Prebuild};
 use super::workspace::{BUILD_LOG, TEST_LOG};
 use super::{RunnerContext, StepEnd};
@@ -18,7 +19,7 @@ use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::manifest::{BuildSystem, TestPlan};
 use crate::domain::namespace::Marker;
 use crate::ports::image_builder::BuildOutput as _;
-use crate::ports::test_bed::TestRun;
+use crate::ports::test_bed::{TestBedError, TestRun};
 
 /// Tests the image that `build` made; only when the tests pass does any tag move.
 ///
@@ -77,7 +78,11 @@ pub async fn postbuild(cx: &RunnerContext) -> StepEnd {
 async fn test(session: &mut Session<'_>, image: &MadeImage, log: &Log) -> Result<(), RunnerError> {
     let plan = session.read_plan()?.plan;
     match &plan.test {
-        None => log.line("No tests are defined"),
+        None => {
+            log.line("No tests are defined");
+            session.state.metadata.test =
+                Some(TestMetadata { outcome: TestOutcome::None, exit_code: None, seconds: 0.0 });
+        }
         Some(tests) => {
             let launcher = plan.system == BuildSystem::Buildpack;
             run_tests(session, image, tests, launcher, log).await?;
@@ -111,14 +116,24 @@ async fn run_tests(
     log.line(&format!("+ {}", tests.command));
     session.state.test_bed = true;
     session.save()?;
-    match session.cx.test_bed.run(&run, log).await? {
+    let began = Instant::now();
+    let ended = session.cx.test_bed.run(&run, log).await;
+    let (outcome, exit_code) = match &ended {
+        Ok(0) => (TestOutcome::Passed, Some(0)),
+        Ok(code) => (TestOutcome::Failed, Some(*code)),
+        Err(TestBedError::TimedOut { .. }) => (TestOutcome::TimedOut, None),
+        Err(_) => (TestOutcome::Broken, None),
+    };
+    let seconds = rounded(began.elapsed());
+    session.state.metadata.test = Some(TestMetadata { outcome, exit_code, seconds });
+    match ended? {
         0 => Ok(()),
         code => Err(RunnerError::TestsFailed { code }),
     }
 }
 
 fn limit(session: &Session<'_>, tests: &TestPlan) -> Duration {
-    tests.timeout.unwrap_or(session.cx.settings.test_limit)
+    tests.timeout.or(session.environment.test_limit).unwrap_or(session.cx.settings.test_limit)
 }
 
 /// Names the very image that was built: by digest, or by its candidate name in the daemon.

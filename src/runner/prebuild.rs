@@ -206,9 +206,11 @@ pub(super) async fn end_failed_build(
     command: &str,
 ) -> Vec<String> {
     session.end_phases(PhaseState::Failed);
+    let config = session.state.config.as_ref().and_then(|original| original.text.clone());
     session.state.metadata.failure = Some(cause.to_owned());
     let outcomes = [
         write_commit(session).await,
+        session.workspace.archive_config_elsewhere(config.as_deref()),
         session.workspace.write_placeholders(),
         session.workspace.mark_skipped(),
         session.report_failed(phase, cause).await,

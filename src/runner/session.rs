@@ -80,7 +80,7 @@ impl<'c> Session<'c> {
     /// Where a lane follows the build, the orchestrator needs it, so a failure counts. Elsewhere it is an extra that the role
     /// may not allow, and is said once.
     pub(super) async fn store_metadata(&mut self, command: &str) -> Result<(), RunnerError> {
-        let seconds = (self.began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let seconds = rounded(self.began.elapsed());
         self.state.metadata.durations.insert(command.to_owned(), seconds);
         self.save()?;
         let key = format!("{}/{}", self.environment.label, BuildMetadata::FILE);
@@ -119,6 +119,11 @@ impl<'c> Session<'c> {
             self.state.metadata.phase_ends(phase, outcome, now);
         }
     }
+}
+
+/// Returns seconds with three decimals, which is as much as anybody reads.
+pub(super) fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Runs work until its end or until the build is told to stop; then the work has a moment to end by itself.

@@ -84,6 +84,16 @@ impl Workspace {
         Ok(())
     }
 
+    /// Archives a config file that lies elsewhere as the user wrote it, for a build that did not get as far as its own.
+    pub(super) fn archive_config_elsewhere(&self, text: Option<&str>) -> Result<(), RunnerError> {
+        let Some(text) = text.filter(|_| self.config_path != self.archived_config) else { return Ok(()) };
+        let archived = fs::read(self.outputs.join(&self.archived_config)).unwrap_or_default();
+        if archived.starts_with(effective::HEADER.as_bytes()) {
+            return Ok(());
+        }
+        self.write(&self.archived_config, text.as_bytes())
+    }
+
     /// Makes the commands that follow do nothing.
     pub(super) fn mark_skipped(&self) -> Result<(), RunnerError> {
         self.write(&self.skip_marker, b"")

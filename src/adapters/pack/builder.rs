@@ -16,6 +16,7 @@ use super::private_folder::PrivateFolder;
 use super::report::digest;
 use crate::adapters::docker::{Docker, DockerAddress};
 use crate::adapters::process::{Command, Exit, Limits, ProcessError, Stop, run};
+use crate::domain::layer_figures::LayerFigures;
 use crate::domain::lifecycle_phase::{LifecyclePhase, failed_with};
 use crate::domain::redact::Redactor;
 use crate::image::ImageReference;
@@ -199,6 +200,16 @@ fn not_possible(reason: String) -> ImageBuildError {
 struct Seen {
     phase: Option<LifecyclePhase>,
     code: Option<i32>,
+    layers: LayerFigures,
+    /// Whether an error named the cache image.
+    cache_failed: bool,
+}
+
+impl Seen {
+    /// The phase that ended with an error: as the exit code says, else the last that began.
+    fn failed_in(&self) -> Option<LifecyclePhase> {
+        self.code.and_then(LifecyclePhase::of_exit_code).or(self.phase)
+    }
 }
 
 #[async_trait]
@@ -210,13 +221,45 @@ impl ImageBuilder for PackBuilder {
     async fn build(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, ImageBuildError> {
         self.check(build).await?;
         self.seed_cache(build).await;
+        match self.attempt(build, output).await {
+            Err(Attempt { failure, cache: Some(cache) }) => {
+                output.line(&format!("warning: {failure}: the cache `{cache}` is at fault; building again without it"));
+                let bare = ImageBuild { cache: Cache::None, ..build.clone() };
+                self.attempt(&bare, output).await.map_err(|attempt| attempt.failure)
+            }
+            result => result.map_err(|attempt| attempt.failure),
+        }
+    }
+}
+
+/// An attempt that failed.
+struct Attempt {
+    failure: ImageBuildError,
+    /// The cache image, where that was the reason.
+    cache: Option<String>,
+}
+
+impl<E: Into<ImageBuildError>> From<E> for Attempt {
+    fn from(failure: E) -> Self {
+        Self { failure: failure.into(), cache: None }
+    }
+}
+
+impl PackBuilder {
+    async fn attempt(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, Attempt> {
         let redactor = Redactor::new(build.env.values().map(ExposeSecret::expose_secret));
         let prepared = self.prepare(build, output)?;
         let seen = Mutex::new(Seen::default());
+        let cache = match &build.cache {
+            Cache::Image { image, .. } if build.publish => Some(image.as_str()),
+            _ => None,
+        };
         let line = |line: &str| {
             if let Ok(mut seen) = seen.lock() {
                 seen.phase = LifecyclePhase::begun_by(line).or(seen.phase);
                 seen.code = failed_with(line).or(seen.code);
+                seen.layers.count(line);
+                seen.cache_failed |= line.contains("ERROR: ") && cache.is_some_and(|cache| line.contains(cache));
             }
             output.line(&redactor.redact(line));
         };
@@ -232,19 +275,21 @@ impl ImageBuilder for PackBuilder {
         })?;
         let seen = seen.into_inner().unwrap_or_default();
         if !exit.succeeded() {
-            return Err(failed(&seen, exit));
+            // Restoring does nothing but read the cache.
+            let restoring = seen.failed_in() == Some(LifecyclePhase::Restore);
+            let cache = cache.filter(|_| seen.cache_failed || restoring).map(str::to_owned);
+            return Err(Attempt { failure: failed(&seen, exit), cache });
         }
         let report = fs::read_to_string(&prepared.report).ok();
         let digest = report
             .as_deref()
             .and_then(digest)
             .ok_or_else(|| Failure::refused("find the digest of the new image", "pack left no report of it"))?;
-        Ok(BuiltImage { image: build.image.clone(), digest })
+        Ok(BuiltImage { image: build.image.clone(), digest, layers: seen.layers })
     }
 }
 
 fn failed(seen: &Seen, exit: Exit) -> ImageBuildError {
-    let phase = seen.code.and_then(LifecyclePhase::of_exit_code).or(seen.phase);
-    let step = phase.map_or(ENGINE, LifecyclePhase::as_str).to_owned();
+    let step = seen.failed_in().map_or(ENGINE, LifecyclePhase::as_str).to_owned();
     ImageBuildError::Failed { step, code: seen.code.unwrap_or_else(|| exit.code()) }
 }
