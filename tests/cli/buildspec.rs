@@ -57,8 +57,12 @@ fn a_program_name_that_a_shell_would_take_apart_is_refused() {
 
 /// Runs the default buildspec with these programs in its image.
 fn run(programs: &[(&str, &str)]) -> Build {
+    run_buildspec(Bench::new().run(&["buildspec"]).stdout, programs)
+}
+
+/// Runs a buildspec with these programs in its image.
+fn run_buildspec(buildspec: String, programs: &[(&str, &str)]) -> Build {
     let bench = Bench::new();
-    let buildspec = bench.run(&["buildspec"]).stdout;
     let bin = bench.path("bin");
     std::fs::create_dir(&bin).unwrap();
     for (name, script) in programs {
@@ -96,6 +100,24 @@ fn where_docker_runs_each_phase_is_one_call() {
     );
     assert_eq!(build.status, "SUCCEEDED", "{:#?}", build.log);
     assert_eq!(build.artifacts, ["7/build.log", "7/test.log", "7/apppack.toml", "7/commit.txt"]);
+}
+
+#[test]
+fn a_program_of_another_version_than_the_wanted_one_ends_the_build_before_it_begins() {
+    let bench = Bench::new();
+    let program = env!("CARGO_BIN_EXE_packhorse");
+    let build = |version: &str| {
+        let buildspec = bench.run(&["buildspec", "--program", program, "--require-version", version]).stdout;
+        run_buildspec(buildspec, &[("docker", "exit 0")])
+    };
+    let wrong = build("9.9.9");
+    assert_eq!((wrong.phase("INSTALL"), wrong.phase("PRE_BUILD")), (Some("FAILED"), None), "{:#?}", wrong.log);
+    let own = concat!("packhorse ", env!("CARGO_PKG_VERSION"));
+    assert!(wrong.log.iter().any(|line| line == own), "{:#?}", wrong.log);
+    assert!(wrong.log.iter().any(|line| line == "packhorse 9.9.9 is wanted"), "{:#?}", wrong.log);
+    let right = build(env!("CARGO_PKG_VERSION"));
+    assert_eq!(right.phase("INSTALL"), Some("SUCCEEDED"), "{:#?}", right.log);
+    assert!(right.phase("PRE_BUILD").is_some());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::parts;
 pub(crate) struct Table {
     pub(crate) endpoint: String,
     pub(crate) name: String,
+    access_key: String,
 }
 
 impl Table {
@@ -28,8 +29,17 @@ impl Table {
         Self::make(&Value::Null)
     }
 
+    /// Makes the table under its own name, for whoever uses this access key.
+    pub(crate) fn of_account(access_key: &str) -> Self {
+        Self::make_as(access_key, "apppack".to_owned(), &Value::Null)
+    }
+
     fn make(indexes: &Value) -> Self {
-        let table = Self { endpoint: parts::dynamodb(), name: random_name("apppack") };
+        Self::make_as("test", random_name("apppack"), indexes)
+    }
+
+    fn make_as(access_key: &str, name: String, indexes: &Value) -> Self {
+        let table = Self { endpoint: parts::dynamodb(), name, access_key: access_key.to_owned() };
         let mut names = vec!["primary_id", "secondary_id"];
         let mut input = json!({
             "TableName": table.name,
@@ -51,7 +61,7 @@ impl Table {
 
     fn call(&self, operation: &str, input: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
-        http::call(&self.endpoint, "dynamodb", &target, input)
+        http::call_as(&self.access_key, &self.endpoint, "dynamodb", &target, input)
             .unwrap_or_else(|answer| panic!("{operation}: {answer:?}"))
     }
 
@@ -70,7 +80,7 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        let _ =
-            http::call(&self.endpoint, "dynamodb", "DynamoDB_20120810.DeleteTable", &json!({"TableName": self.name}));
+        let target = "DynamoDB_20120810.DeleteTable";
+        let _ = http::call_as(&self.access_key, &self.endpoint, "dynamodb", target, &json!({"TableName": self.name}));
     }
 }

@@ -23,9 +23,22 @@ pub(crate) fn ask(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
+    ask_as("test", endpoint, service, method, path, headers, body)
+}
+
+/// The same with an access key of the caller's choice; DynamoDB Local has tables of its own for each.
+pub(crate) fn ask_as(
+    access_key: &str,
+    endpoint: &str,
+    service: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let host = endpoint.strip_prefix("http://").expect("a plain http address").trim_end_matches('/');
     let mut connection = TcpStream::connect(host).unwrap();
-    let scope = format!("test/20260101/us-east-1/{service}/aws4_request");
+    let scope = format!("{access_key}/20260101/us-east-1/{service}/aws4_request");
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
          Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\n",
@@ -52,13 +65,24 @@ pub(crate) fn call(
     target: &str,
     input: &serde_json::Value,
 ) -> Result<serde_json::Value, Answer> {
+    call_as("test", endpoint, service, target, input)
+}
+
+/// The same with an access key of the caller's choice.
+pub(crate) fn call_as(
+    access_key: &str,
+    endpoint: &str,
+    service: &str,
+    target: &str,
+    input: &serde_json::Value,
+) -> Result<serde_json::Value, Answer> {
     let version = if service == "sqs" || service == "dynamodb" {
         "application/x-amz-json-1.0"
     } else {
         "application/x-amz-json-1.1"
     };
     let headers = [("X-Amz-Target", target), ("Content-Type", version)];
-    let answer = ask(endpoint, service, "POST", "/", &headers, &input.to_string());
+    let answer = ask_as(access_key, endpoint, service, "POST", "/", &headers, &input.to_string());
     if answer.status == 200 { Ok(serde_json::from_str(&answer.body).unwrap_or_default()) } else { Err(answer) }
 }
 

@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod account;
 pub(crate) mod app;
 pub(crate) mod aws;
 pub(crate) mod client_decoder;
