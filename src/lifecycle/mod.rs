@@ -3,8 +3,18 @@
 //! Behaves as Platform API 0.15. Knows nothing of AWS or of an app's pipeline, and could be lifted out as a crate of its own. Where
 //! buildpacks run is behind [`executor::Executor`]; paths inside and outside that place meet in [`folders::Folders`].
 
+pub mod api;
+pub mod buildpack;
+pub mod environment;
 pub mod executor;
 pub mod folders;
+pub mod go_json;
+pub mod log;
+pub mod metadata;
+pub mod order;
+pub mod plan;
+pub mod target;
+pub mod toml_writer;
 
 pub use executor::{Executor, Exit, Program};
 pub use folders::{Folder, Folders, Owner};
