@@ -5,6 +5,8 @@ mod aws;
 mod docker;
 mod engine;
 mod local;
+#[cfg(feature = "aws")]
+mod no_docker;
 
 use std::io::Read as _;
 use std::path::Path;
