@@ -63,6 +63,11 @@ impl PullRequest {
             .parse()
     }
 
+    /// Returns the form used in tags of stacks, `pr123`.
+    pub fn stack_tag(self) -> String {
+        format!("pr{}", self.0)
+    }
+
     /// Returns the form used in Parameter Store paths and task tags, `pr/123`.
     pub fn source_version(self) -> String {
         format!("pr/{}", self.0)

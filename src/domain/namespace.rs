@@ -56,7 +56,13 @@ impl Namespace {
         kinds.into_iter().map(|kind| format!("{}/config/", self.parameters(&key.app, kind))).collect()
     }
 
-    /// The name of a review app's stack.
+    /// The tags that say which review app a stack or a task is: of the pipeline's name, and of the pull request.
+    pub fn review_app_tags(&self) -> [String; 2] {
+        [format!("{}:appName", self.0), format!("{}:reviewApp", self.0)]
+    }
+
+    /// The name of a review app's stack. Two review apps may share it: that of pull request 23 of `web1`, and of 123 of
+    /// `web`; the stack's tags tell them apart.
     pub fn review_app_stack(&self, app: &AppName, pr: PullRequest) -> String {
         format!("{}-reviewapp-{app}{pr}", self.0)
     }

@@ -20,6 +20,7 @@ use packhorse::ports::records::Records;
 use packhorse::ports::review_apps::ReviewApps;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::contract::phase_events::some_changes;
 use crate::support::aws::{Bucket, clients, settings};
 use crate::support::dynamodb::Table;
 use crate::support::fault_proxy::{Fault, FaultProxy, When};
+use crate::support::http;
 use crate::support::lanes::{begun, build_arn, lane_with, random_name, some_app};
 use crate::support::parts;
 
@@ -278,20 +280,59 @@ async fn only_a_clear_answer_means_that_there_is_no_review_app() {
     assert!(proxy.seen(&When::body("Action=DeleteStack")).is_empty());
 }
 
+/// A stack of a review app in moto.
+fn make_stack(name: &str, tags: &[(&str, &str)]) {
+    let mut form = format!(
+        "Action=CreateStack&Version=2010-05-15&StackName={name}\
+         &TemplateBody=%7B%22Resources%22%3A%7B%22T%22%3A%7B%22Type%22%3A%22AWS%3A%3ASNS%3A%3ATopic%22%7D%7D%7D"
+    );
+    for (number, (key, value)) in (1..).zip(tags) {
+        let key = key.replace(':', "%3A");
+        let _ = write!(form, "&Tags.member.{number}.Key={key}&Tags.member.{number}.Value={value}");
+    }
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = http::ask(&parts::moto(), "cloudformation", "POST", "/", &headers, &form);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs moto"]
+async fn a_stack_of_another_review_app_with_the_same_name_is_left_alone() {
+    let proxy = FaultProxy::before(&parts::moto()).await;
+    let apps = CloudFormationReviewApps::new(&clients(&proxy.url()).await, Namespace::default());
+    let name = random_name("web");
+    let longer = format!("{name}1").parse().unwrap();
+    let shorter = name.parse().unwrap();
+    let stack = format!("apppack-reviewapp-{name}123");
+    make_stack(&stack, &[("apppack:appName", &format!("{name}1")), ("apppack:reviewApp", "pr23"), ("apppack", "true")]);
+
+    assert!(!apps.remove(&shorter, "123".parse().unwrap()).await.unwrap(), "it has no stack");
+    assert!(proxy.seen(&When::body("Action=DeleteStack")).is_empty());
+    assert!(apps.remove(&longer, "23".parse().unwrap()).await.unwrap());
+    assert!(!apps.remove(&longer, "23".parse().unwrap()).await.unwrap(), "it is gone");
+
+    make_stack(&stack, &[("apppack", "true")]);
+    let failure = apps.remove(&longer, "23".parse().unwrap()).await.unwrap_err();
+    assert!(chain(&failure).contains("its tags do not say"), "{}", chain(&failure));
+    assert_eq!(proxy.seen(&When::body("Action=DeleteStack")).len(), 1);
+}
+
 #[tokio::test]
 #[ignore = "needs moto"]
 async fn a_stack_that_is_being_removed_is_left_alone() {
     let proxy = FaultProxy::before(&parts::moto()).await;
     let apps = CloudFormationReviewApps::new(&clients(&proxy.url()).await, Namespace::default());
+    let pipeline = random_name("storefront");
     for (status, deletions) in [("DELETE_IN_PROGRESS", 0), ("DELETE_FAILED", 1), ("CREATE_COMPLETE", 2)] {
         proxy.behave();
         let body = format!(
             "<DescribeStacksResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><DescribeStacksResult>\
              <Stacks><member><StackName>x</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime>\
-             <StackStatus>{status}</StackStatus></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+             <StackStatus>{status}</StackStatus><Tags><member><Key>apppack:appName</Key><Value>{pipeline}</Value></member>\
+             <member><Key>apppack:reviewApp</Key><Value>pr12</Value></member></Tags></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
         );
         proxy.fail(When::body("Action=DescribeStacks"), 1, Fault::Answer { status: 200, body });
-        assert!(apps.remove(&random_name("storefront").parse().unwrap(), "12".parse().unwrap()).await.unwrap());
+        assert!(apps.remove(&pipeline.parse().unwrap(), "12".parse().unwrap()).await.unwrap());
         assert_eq!(proxy.seen(&When::body("Action=DeleteStack")).len(), deletions, "{status}");
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::types::StackStatus;
+use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
@@ -26,12 +26,12 @@ impl CloudFormationReviewApps {
         Self { client: clients.cloudformation(), namespace }
     }
 
-    /// Returns a stack's status, or nothing when there is no such stack.
-    async fn status(&self, stack: &str) -> Result<Option<StackStatus>, Failure> {
+    /// Returns a stack and its status, or nothing when there is no such stack.
+    async fn find(&self, stack: &str) -> Result<Option<(Stack, StackStatus)>, Failure> {
         let doing = format!("look for the stack {stack}");
         match self.client.describe_stacks().stack_name(stack).send().await {
-            Ok(answer) => match answer.stacks().first().and_then(|found| found.stack_status.clone()) {
-                Some(status) => Ok(Some(status)),
+            Ok(answer) => match answer.stacks().first().and_then(|found| Some((found, found.stack_status.clone()?))) {
+                Some((found, status)) => Ok(Some((found.clone(), status))),
                 None => Err(Failure::refused(doing, "the answer has no stack")),
             },
             // The service has no code of its own for this; any other failure says nothing about the stack.
@@ -44,18 +44,47 @@ impl CloudFormationReviewApps {
             Err(error) => Err(sort(doing, error)),
         }
     }
+
+    fn whose<'s>(&self, stack: &'s Stack) -> Owner<'s> {
+        let [app, review_app] = self.namespace.review_app_tags();
+        let value = |key: &str| stack.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value());
+        match (value(&app), value(&review_app)) {
+            (Some(app), Some(review_app)) => Owner::Is(app, review_app),
+            _ => Owner::Untagged,
+        }
+    }
+}
+
+/// What a stack's tags say.
+enum Owner<'s> {
+    /// The pipeline, and the pull request as stacks write it.
+    Is(&'s str, &'s str),
+    /// Nothing, or not enough.
+    Untagged,
 }
 
 #[async_trait]
 impl ReviewApps for CloudFormationReviewApps {
     async fn remove(&self, pipeline: &AppName, pr: PullRequest) -> Result<bool, Failure> {
         let stack = self.namespace.review_app_stack(pipeline, pr);
-        match self.status(&stack).await? {
-            None | Some(StackStatus::DeleteComplete) => Ok(false),
-            Some(StackStatus::DeleteInProgress) => Ok(true),
+        let found = match self.find(&stack).await? {
+            None | Some((_, StackStatus::DeleteComplete)) => return Ok(false),
+            Some((found, status)) => match self.whose(&found) {
+                Owner::Is(owner, of) if owner == pipeline.as_str() && of == pr.stack_tag() => (found, status),
+                // The name is the same for pull request 23 of `web1` and 123 of `web`.
+                Owner::Is(..) => return Ok(false),
+                Owner::Untagged => {
+                    let cause = "its tags do not say which review app it is, and its name may be that of two";
+                    return Err(Failure::refused(format!("remove the stack {stack}"), cause));
+                }
+            },
+        };
+        match found {
+            (_, StackStatus::DeleteInProgress) => Ok(true),
             // A deletion that failed goes on only when it is ordered again.
-            Some(_) => {
-                let delete = self.client.delete_stack().stack_name(&stack);
+            (found, _) => {
+                // By its id: another stack may have taken the name since.
+                let delete = self.client.delete_stack().stack_name(found.stack_id().unwrap_or(&stack));
                 delete.send().await.map_err(|error| sort(format!("remove the stack {stack}"), error))?;
                 Ok(true)
             }
