@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use crate::domain::lane::{Decision, Event, Lane, LaneKey, build_record, changes, decide, deploy_status};
+use crate::domain::lane::{
+    Build, Decision, Ending, Event, Lane, LaneKey, Phase, build_record, changes, decide, deploy_status,
+};
 use crate::domain::names::BuildNumber;
 use crate::ports::clock::Clock;
 use crate::ports::failure::{Failure, chain};
@@ -83,9 +85,35 @@ pub async fn project(
         }
         any = true;
         match build_record(lane, number) {
-            Some(record) => ports.records.put_build(&lane.key, version, &record).await?,
+            Some(record) => {
+                ports.records.put_build(&lane.key, version, &record).await?;
+                if lane.builds.get(&number).is_some_and(may_be_skipped) {
+                    take_back_if_late(ports, lane, version, number).await?;
+                }
+            }
             None => ports.records.remove_build(&lane.key, version, number).await?,
         }
+    }
+    Ok(())
+}
+
+/// Tells whether a build may still turn out to have nothing to do, so that its item is removed.
+fn may_be_skipped(build: &Build) -> bool {
+    build.in_flight() && build.current_phase() <= Some(Phase::Finalize)
+}
+
+/// Removes an item that was written after its removal. What is removed leaves no version behind that would turn a late
+/// write down, so whoever wrote looks whether it came late.
+async fn take_back_if_late(
+    ports: &LanePorts,
+    lane: &Lane,
+    version: Version,
+    number: BuildNumber,
+) -> Result<(), Failure> {
+    let Some(newer) = ports.lanes.load(&lane.key).await? else { return Ok(()) };
+    let ending = newer.lane.builds.get(&number).and_then(|build| build.ending.as_ref());
+    if newer.version > version && matches!(ending, Some(Ending::Skipped { .. })) {
+        ports.records.remove_build(&lane.key, newer.version, number).await?;
     }
     Ok(())
 }
@@ -103,5 +131,85 @@ async fn tell(ports: &LanePorts, before: &Lane, after: &Lane, version: Version) 
     }
     if let Err(failure) = ports.events.emit(&changes).await {
         warn!(cause = chain(&failure), "Phase events were not sent; the sweep will notice instead");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::adapters::memory::{CollectedPhaseEvents, MemoryLaneStore, MemoryRecords, SettableClock};
+    use crate::domain::lane::{BuildRecord, DeployStatus};
+    use crate::domain::names::EpochSeconds;
+
+    /// Records of a writer that is held up before its first write.
+    struct Slow {
+        records: Arc<MemoryRecords>,
+        reached: Notify,
+        go: Notify,
+    }
+
+    #[async_trait]
+    impl Records for Slow {
+        async fn put_build(&self, key: &LaneKey, at: Version, record: &BuildRecord) -> Result<(), Failure> {
+            self.reached.notify_one();
+            self.go.notified().await;
+            self.records.put_build(key, at, record).await
+        }
+
+        async fn remove_build(&self, key: &LaneKey, at: Version, number: BuildNumber) -> Result<(), Failure> {
+            self.records.remove_build(key, at, number).await
+        }
+
+        async fn put_deploy_status(&self, key: &LaneKey, at: Version, status: &DeployStatus) -> Result<(), Failure> {
+            self.records.put_deploy_status(key, at, status).await
+        }
+
+        async fn build(&self, key: &LaneKey, number: BuildNumber) -> Result<Option<BuildRecord>, Failure> {
+            self.records.build(key, number).await
+        }
+
+        async fn builds(&self, key: &LaneKey, limit: usize) -> Result<Vec<BuildRecord>, Failure> {
+            self.records.builds(key, limit).await
+        }
+
+        async fn deploy_status(&self, key: &LaneKey) -> Result<Option<DeployStatus>, Failure> {
+            self.records.deploy_status(key).await
+        }
+    }
+
+    #[tokio::test]
+    async fn an_item_that_was_removed_does_not_come_back_by_a_late_write() {
+        let key = LaneKey::app("shop".parse().unwrap());
+        let number = BuildNumber(1);
+        let records = Arc::new(MemoryRecords::new());
+        let ports = LanePorts {
+            lanes: Arc::new(MemoryLaneStore::new()),
+            records: records.clone(),
+            events: Arc::new(CollectedPhaseEvents::default()),
+            clock: Arc::new(SettableClock::new(EpochSeconds(1_000))),
+        };
+        ports.lanes.commit(Version(0), &Lane::new(key.clone())).await.unwrap();
+        let slow = Arc::new(Slow { records: records.clone(), reached: Notify::new(), go: Notify::new() });
+        let started = Event::BuildStarted {
+            number,
+            arn: "arn:aws:codebuild:us-east-1:111122223333:build/shop:6b0e7c1a".parse().unwrap(),
+            commit: String::new(),
+            started: EpochSeconds(1_000),
+            logs: String::new(),
+            by_runner: true,
+        };
+        let late = tokio::spawn({
+            let (ports, key) = (LanePorts { records: slow.clone(), ..ports.clone() }, key.clone());
+            async move { advance(&ports, &key, &started).await }
+        });
+        slow.reached.notified().await;
+        let skipped = Event::BuildSkipped { number, reason: "no review app".to_owned() };
+        assert!(matches!(advance(&ports, &key, &skipped).await.unwrap(), Advanced::Changed(_)));
+        slow.go.notify_one();
+        late.await.unwrap().unwrap();
+        assert_eq!(records.build(&key, number).await.unwrap(), None);
     }
 }

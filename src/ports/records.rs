@@ -11,7 +11,8 @@ use crate::domain::names::BuildNumber;
 ///
 /// Every write replaces the whole item and is guarded by the lane's version: one made from an older version is
 /// dropped silently, so an old projection never overwrites a newer one. A removed item keeps no version: a write made
-/// before the removal and delayed until after it brings the item back.
+/// before the removal and delayed until after it brings the item back, so whoever writes the item of a build that may be
+/// removed looks at the lane again afterwards.
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Writes a build's item.
