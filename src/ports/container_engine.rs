@@ -152,6 +152,12 @@ pub trait ContainerEngine: Send + Sync {
     /// Takes a name of an image away and returns whether it was there; the image goes only with its last name.
     async fn untag_image(&self, name: &str) -> Result<bool, Failure>;
 
+    /// Returns all names of images in a repository, `repository:tag` each.
+    async fn image_names(&self, repository: &str) -> Result<Vec<String>, Failure>;
+
+    /// Removes a volume with what it holds.
+    async fn remove_volume(&self, name: &str) -> Result<(), Failure>;
+
     /// Makes a container and does not start it; [`Failure::Conflict`] when the name is taken.
     async fn create(&self, container: &ContainerSpec) -> Result<(), Failure>;
 

@@ -18,7 +18,7 @@ use packhorse::ports::place::{Place, TaskRequest, TaskStatus};
 use packhorse::ports::routes::Routes;
 
 use crate::support::app::{Lines, app, local};
-use crate::support::docker::{Broom, SHELL_IMAGE, docker, engine, random_name};
+use crate::support::docker::{Broom, SHELL_IMAGE, WithoutInit, docker, engine, random_name};
 use crate::support::parts;
 
 /// Serves a page that names its build.
@@ -118,7 +118,9 @@ fn place(
     clock: &Arc<SettableClock>,
     routes: &Arc<Seen>,
 ) -> ContainerPlace {
-    ContainerPlace::new(Arc::new(engine.clone()), parameters.clone(), clock.clone(), routes.clone(), "t").unwrap()
+    ContainerPlace::new(Arc::new(engine.clone()), parameters.clone(), clock.clone(), routes.clone(), "t")
+        .unwrap()
+        .with_settle_time(Duration::from_millis(200))
 }
 
 fn plan(build: u64, image: &str, services: &[(&str, &str)]) -> ReleasePlan {
@@ -249,11 +251,88 @@ async fn a_broken_release_is_explained_and_taken_away_and_the_one_before_runs_on
 async fn an_app_without_a_web_process_is_steady_once_it_stays_up() {
     let bench = Bench::new().await;
     let worker = [("worker", "exec tail -f /dev/null")];
-    bench.place.update_services(&bench.lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &worker)).await.unwrap();
-    assert_eq!(bench.place.services(&bench.lane, BuildNumber(1)).await.unwrap(), None);
-    bench.clock.advance(5);
-    assert_eq!(bench.outcome(1).await, ServicesState::Steady);
+    assert_eq!(bench.deploy(1, &worker).await, ServicesState::Steady);
     assert!(bench.routes.all().is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
+async fn a_worker_that_ends_after_the_web_process_answers_still_breaks_the_release() {
+    let mut bench = Bench::new().await;
+    // Nothing but the end of a process ends this wait.
+    bench.place = bench.place.with_settle_time(Duration::from_hours(1));
+    let worker = "python3 -c 'import sys, time, urllib.request as u
+for _ in range(600):
+    try: u.urlopen(\"http://web:8080/\"); break
+    except OSError: time.sleep(0.05)
+sys.exit(\"no such queue\")'";
+    let ServicesState::Failed { cause } = bench.deploy(1, &[("web", SERVER), ("worker", worker)]).await else {
+        panic!("it is healthy")
+    };
+    assert!(cause.contains("`worker` exited with code 1") && cause.contains("no such queue"), "{cause}");
+    assert!(bench.routes.all().is_empty(), "no request went there");
+    assert!(bench.containers().is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
+async fn a_release_is_known_by_all_that_it_is_started_from() {
+    let bench = Bench::new().await;
+    let services = [("web", SERVER), ("worker", "exec tail -f /dev/null")];
+    let (one, lane) = (plan(1, SHELL_IMAGE, &services), &bench.lane);
+    assert!(!bench.place.runs(lane, BuildNumber(1), &one).await.unwrap(), "nothing runs");
+    assert_eq!(bench.deploy(1, &services).await, ServicesState::Steady);
+    assert!(bench.place.runs(lane, BuildNumber(1), &one).await.unwrap());
+    assert!(!bench.place.runs(lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &services[..1])).await.unwrap());
+    assert!(
+        !bench
+            .place
+            .runs(lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &[services[0], ("worker", "exec cat")]))
+            .await
+            .unwrap()
+    );
+
+    let variable = format!("/apppack/apps/{}/config/GREETING", bench.lane.app);
+    bench.parameters.put(&variable, "good day from").await.unwrap();
+    assert!(!bench.place.runs(lane, BuildNumber(1), &one).await.unwrap(), "a variable is another one");
+    bench.parameters.put(&variable, "hello from").await.unwrap();
+    assert!(bench.place.runs(lane, BuildNumber(1), &one).await.unwrap());
+    docker(&["kill", &format!("{}-worker-1-t", bench.lane.app)]);
+    assert!(!bench.place.runs(lane, BuildNumber(1), &one).await.unwrap(), "a process is gone");
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
+async fn what_a_killed_up_left_is_taken_over_or_taken_away() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.deploy(1, &[("web", SERVER)]).await, ServicesState::Steady);
+    // Begun by somebody who was killed.
+    bench.place.update_services(&bench.lane, BuildNumber(2), &plan(2, SHELL_IMAGE, &[("web", SERVER)])).await.unwrap();
+    let routes = Arc::new(Seen::default());
+    let other = place(&bench.engine, &bench.parameters, &bench.clock, &routes);
+    let live = plan(1, SHELL_IMAGE, &[("web", SERVER)]);
+    assert!(other.adopt(&bench.lane, Some((BuildNumber(1), &live))).await.unwrap());
+    assert_eq!(bench.containers(), ["web-1"]);
+    assert_eq!(page(routes.all()[0]).await, "hello from 1");
+
+    docker(&["kill", &format!("{}-web-1-t", bench.lane.app)]);
+    assert!(!other.adopt(&bench.lane, Some((BuildNumber(1), &live))).await.unwrap());
+    assert!(bench.containers().is_empty());
+    assert!(!other.adopt(&bench.lane, None).await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
+async fn an_engine_without_its_init_program_runs_releases_too() {
+    let bench = Bench::new().await;
+    let engine = Arc::new(WithoutInit::new(bench.engine.clone()));
+    let place =
+        ContainerPlace::new(engine, bench.parameters.clone(), bench.clock.clone(), bench.routes.clone(), "t").unwrap();
+    let task = bench.task(1, 1, "echo migrated");
+    place.start_task(&task).await.unwrap();
+    assert_eq!(bench.task_end(&task.key).await, TaskStatus::Exited { code: 0, log: Some(b"migrated\n".to_vec()) });
+    place.update_services(&bench.lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &[("web", SERVER)])).await.unwrap();
+    assert_eq!(bench.outcome(1).await, ServicesState::Steady);
 }
 
 #[tokio::test]

@@ -3,8 +3,17 @@
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use packhorse::adapters::docker::{Docker, DockerAddress};
 use packhorse::image::credentials::Anonymous;
+use packhorse::ports::container_engine::{
+    ApiVersion, ContainerEngine, ContainerFacts, ContainerSpec, ImageFacts, Labels, LineSink, LogRange,
+};
+use packhorse::ports::failure::Failure;
 
 use super::parts;
 
@@ -47,5 +56,111 @@ impl Drop for Broom {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
+    }
+}
+
+/// An engine that lacks `docker-init`, as where distributions package it apart: containers with an init process are made,
+/// and do not start. In all else the real engine.
+pub(crate) struct WithoutInit {
+    engine: Docker,
+    with_init: Mutex<BTreeSet<String>>,
+}
+
+impl WithoutInit {
+    pub(crate) fn new(engine: Docker) -> Self {
+        Self { engine, with_init: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl ContainerEngine for WithoutInit {
+    async fn create(&self, container: &ContainerSpec) -> Result<(), Failure> {
+        self.engine.create(container).await?;
+        if container.init {
+            self.with_init.lock().unwrap().insert(container.name.clone());
+        }
+        Ok(())
+    }
+
+    async fn start(&self, name: &str) -> Result<(), Failure> {
+        if self.with_init.lock().unwrap().contains(name) {
+            // The words of Docker Engine, which come as its internal error.
+            let cause = "exec: \"docker-init\": executable file not found in $PATH";
+            return Err(Failure::unavailable(format!("start the container `{name}`"), cause));
+        }
+        self.engine.start(name).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), Failure> {
+        self.with_init.lock().unwrap().remove(name);
+        self.engine.remove(name).await
+    }
+
+    async fn api_version(&self) -> Result<ApiVersion, Failure> {
+        self.engine.api_version().await
+    }
+
+    async fn create_network(&self, name: &str, labels: &Labels) -> Result<(), Failure> {
+        self.engine.create_network(name, labels).await
+    }
+
+    async fn networks(&self, labels: &Labels) -> Result<Vec<String>, Failure> {
+        self.engine.networks(labels).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<(), Failure> {
+        self.engine.remove_network(name).await
+    }
+
+    async fn ensure_image(&self, image: &str) -> Result<(), Failure> {
+        self.engine.ensure_image(image).await
+    }
+
+    async fn image(&self, image: &str) -> Result<ImageFacts, Failure> {
+        self.engine.image(image).await
+    }
+
+    async fn tag_image(&self, image: &str, name: &str) -> Result<(), Failure> {
+        self.engine.tag_image(image, name).await
+    }
+
+    async fn untag_image(&self, name: &str) -> Result<bool, Failure> {
+        self.engine.untag_image(name).await
+    }
+
+    async fn image_names(&self, repository: &str) -> Result<Vec<String>, Failure> {
+        self.engine.image_names(repository).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), Failure> {
+        self.engine.remove_volume(name).await
+    }
+
+    async fn container(&self, name: &str) -> Result<Option<ContainerFacts>, Failure> {
+        self.engine.container(name).await
+    }
+
+    async fn containers(&self, labels: &Labels) -> Result<Vec<ContainerFacts>, Failure> {
+        self.engine.containers(labels).await
+    }
+
+    async fn wait(&self, name: &str) -> Result<i64, Failure> {
+        self.engine.wait(name).await
+    }
+
+    async fn logs(&self, name: &str, range: LogRange, sink: &LineSink<'_>) -> Result<(), Failure> {
+        self.engine.logs(name, range, sink).await
+    }
+
+    async fn exec(&self, name: &str, argv: &[&str]) -> Result<i64, Failure> {
+        self.engine.exec(name, argv).await
+    }
+
+    async fn stop(&self, name: &str, grace: Duration) -> Result<(), Failure> {
+        self.engine.stop(name, grace).await
+    }
+
+    async fn copy_out(&self, name: &str, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        self.engine.copy_out(name, path).await
     }
 }

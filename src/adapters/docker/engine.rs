@@ -108,6 +108,14 @@ impl ContainerEngine for Docker {
         self.image_untag(name).await
     }
 
+    async fn image_names(&self, repository: &str) -> Result<Vec<String>, Failure> {
+        self.image_list_names(repository).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), Failure> {
+        self.volume_remove(name).await
+    }
+
     async fn create(&self, container: &ContainerSpec) -> Result<(), Failure> {
         self.container_create(container).await
     }

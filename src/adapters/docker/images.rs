@@ -2,11 +2,14 @@
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
+    TagImageOptionsBuilder,
+};
 use futures_util::TryStreamExt;
 use secrecy::ExposeSecret;
 
-use super::engine::Docker;
+use super::engine::{Docker, unless_gone};
 use super::failure::sort;
 use crate::image::credentials::Credential;
 use crate::image::{ImageConfig, ImageReference};
@@ -82,6 +85,23 @@ impl Docker {
         let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
         let tagged = self.client.tag_image(image, Some(options)).await;
         tagged.map_err(|error| sort(doing(), &format!("the image `{image}`"), error))
+    }
+
+    pub(super) async fn image_list_names(&self, repository: &str) -> Result<Vec<String>, Failure> {
+        let filters = std::collections::HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let found = self.client.list_images(Some(options)).await;
+        let found = found.map_err(|error| sort(format!("list the images of `{repository}`"), "Docker", error))?;
+        let mut names: Vec<String> = found.into_iter().flat_map(|image| image.repo_tags).collect();
+        // An image may have names elsewhere too.
+        names.retain(|name| name.rsplit_once(':').is_some_and(|(found, _)| found == repository));
+        names.sort();
+        Ok(names)
+    }
+
+    pub(super) async fn volume_remove(&self, name: &str) -> Result<(), Failure> {
+        let removed = unless_gone(self.client.remove_volume(name, None::<RemoveVolumeOptions>).await);
+        removed.map_err(|error| sort(format!("remove the volume `{name}`"), &format!("the volume `{name}`"), error))
     }
 
     pub(super) async fn image_untag(&self, name: &str) -> Result<bool, Failure> {

@@ -140,6 +140,12 @@ fn mount(from: &Path, to: &str) -> OsString {
     text
 }
 
+/// The volumes in which a cache of this name is kept.
+pub fn cache_volumes(cache: &str) -> [String; 2] {
+    let name = volume(cache);
+    [format!("{name}-build"), format!("{name}-launch")]
+}
+
 /// Names a volume after a text of any form; `pack` changes some words within names, so it has hex digits only.
 fn volume(text: &str) -> String {
     format!("packhorse-{}", &Digest::of(text.as_bytes()).hex()[..16])

@@ -6,4 +6,5 @@ mod descriptor;
 mod private_folder;
 mod report;
 
+pub use arguments::cache_volumes;
 pub use builder::{PackBuilder, PackSettings};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::super::labels::{LANE, labels};
@@ -82,17 +83,34 @@ impl ContainerPlace {
         }
     }
 
-    /// Stops all of a lane's containers; databases keep their data, the rest is removed.
+    /// Stops all of a lane's containers; databases keep their data, the rest is removed, and so is a network that nothing
+    /// uses any more.
     ///
     /// # Errors
     /// Fails when the engine does not answer.
     pub async fn halt(&self, lane: &LaneKey) -> Result<(), Failure> {
         crate::ports::place::Place::remove(self, lane).await?;
         let addons = self.engine.containers(&self.labelled(lane, ROLE_ADDON)).await?;
-        for addon in addons.iter().filter(|addon| addon.state.is_running()) {
-            self.engine.stop(&addon.name, GRACE).await?;
-        }
-        Ok(())
+        let stops = addons.iter().filter(|addon| addon.state.is_running());
+        join_all(stops.map(|addon| self.engine.stop(&addon.name, GRACE)))
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
+        // A stopped container could not be started again without its network.
+        if addons.is_empty() { self.engine.remove_network(&self.network(lane)).await } else { Ok(()) }
+    }
+
+    /// The databases of a lane whose data is kept, by the kind of database.
+    ///
+    /// # Errors
+    /// Fails when the engine does not answer.
+    pub async fn addons(&self, lane: &LaneKey) -> Result<Vec<String>, Failure> {
+        let found = self.engine.containers(&self.labelled(lane, ROLE_ADDON)).await?;
+        let kinds = AddonKind::ALL.into_iter().filter(|kind| {
+            let name = self.name(lane, rules(*kind).suffix);
+            found.iter().any(|container| container.name == name)
+        });
+        Ok(kinds.map(|kind| kind.as_str().to_owned()).collect())
     }
 
     /// Removes all that belongs to a lane, its databases included.

@@ -21,14 +21,17 @@ use crate::domain::launch::{BUILDPACK_LABEL, Launch, process, process_types, she
 use crate::domain::names::{BuildNumber, ProcessType};
 use crate::domain::namespace::Namespace;
 use crate::ports::clock::Clock;
-use crate::ports::container_engine::{ContainerEngine, ContainerFacts, Labels};
-use crate::ports::failure::Failure;
+use crate::ports::container_engine::{ContainerEngine, ContainerFacts, ContainerSpec, Labels};
+use crate::ports::failure::{Failure, chain};
 use crate::ports::parameters::ParameterStore;
 use crate::ports::place::{Place, TaskRequest, TaskStatus};
 use crate::ports::routes::Routes;
 
 /// How long a process that is told to stop may take.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the processes of a release have to stay up: long enough for one that lacks a variable or a table to notice.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Runs tasks and services as containers.
 #[derive(Clone)]
@@ -39,6 +42,7 @@ pub struct ContainerPlace {
     routes: Arc<dyn Routes>,
     instance: String,
     web: reqwest::Client,
+    settle: Duration,
 }
 
 impl ContainerPlace {
@@ -63,7 +67,13 @@ impl ContainerPlace {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::refused("make an HTTP client", error))?;
-        Ok(Self { engine, parameters, clock, routes, instance: instance.to_owned(), web })
+        Ok(Self { engine, parameters, clock, routes, instance: instance.to_owned(), web, settle: SETTLE })
+    }
+
+    /// Sets how long the processes of a release have to stay up before it takes over.
+    #[must_use]
+    pub fn with_settle_time(self, settle: Duration) -> Self {
+        Self { settle, ..self }
     }
 
     /// The name of the app's private network.
@@ -109,6 +119,19 @@ impl ContainerPlace {
             Some(name) => process(name.as_str()),
             None => shell_command(command, buildpacks),
         })
+    }
+
+    /// Starts a container that was made. An engine may lack its init program: `docker-init` is a package of its own in some
+    /// distributions, and an engine says so only now. The container is then made again without.
+    async fn begin(&self, container: &ContainerSpec) -> Result<(), Failure> {
+        match self.engine.start(&container.name).await {
+            Err(failure) if container.init && chain(&failure).contains("docker-init") => {
+                self.engine.remove(&container.name).await?;
+                self.engine.create(&ContainerSpec { init: false, ..container.clone() }).await?;
+                self.engine.start(&container.name).await
+            }
+            other => other,
+        }
     }
 
     /// Stops containers side by side and removes them.

@@ -10,28 +10,35 @@ use crate::ports::container_engine::{ContainerSpec, ContainerState, LogRange};
 use crate::ports::failure::Failure;
 use crate::ports::place::{TaskRequest, TaskStatus};
 
+/// Made, and nobody has tried to start it.
+const NOT_YET: ContainerState = ContainerState::Created { error: String::new() };
+
 impl ContainerPlace {
     /// Makes and starts the task's container. The name is the idempotency key: a container that was made before is at
     /// most started, and never made again.
     pub(super) async fn run_task(&self, request: &TaskRequest) -> Result<(), Failure> {
         let TaskRequest { lane, key, image, command } = request;
         let name = self.name(lane, key);
-        if self.engine.container(&name).await?.is_none() {
-            let network = self.ensure_network(lane).await?;
-            let launch = self.launch(image, None, command).await?;
-            let mut labels = self.labelled(lane, ROLE_TASK);
-            labels.insert(BUILD.to_owned(), key.build.to_string());
-            let container = ContainerSpec {
-                name: name.clone(),
-                image: image.clone(),
-                entrypoint: Some(launch.entrypoint),
-                command: Some(launch.arguments),
-                env: self.environment(lane).await?,
-                networks: BTreeMap::from([(network, Vec::new())]),
-                labels,
-                init: true,
-                ..ContainerSpec::default()
-            };
+        let made = self.engine.container(&name).await?;
+        if made.as_ref().is_some_and(|container| container.state != NOT_YET) {
+            return Ok(());
+        }
+        let network = self.ensure_network(lane).await?;
+        let launch = self.launch(image, None, command).await?;
+        let mut labels = self.labelled(lane, ROLE_TASK);
+        labels.insert(BUILD.to_owned(), key.build.to_string());
+        let container = ContainerSpec {
+            name: name.clone(),
+            image: image.clone(),
+            entrypoint: Some(launch.entrypoint),
+            command: Some(launch.arguments),
+            env: self.environment(lane).await?,
+            networks: BTreeMap::from([(network, Vec::new())]),
+            labels,
+            init: true,
+            ..ContainerSpec::default()
+        };
+        if made.is_none() {
             match self.engine.create(&container).await {
                 // Somebody else was asked for the same task at the same time.
                 Ok(()) | Err(Failure::Conflict { .. }) => {}
@@ -39,10 +46,10 @@ impl ContainerPlace {
             }
         }
         let made = self.engine.container(&name).await?;
-        if !made.is_some_and(|container| container.state == ContainerState::Created { error: String::new() }) {
+        if !made.is_some_and(|container| container.state == NOT_YET) {
             return Ok(());
         }
-        match self.engine.start(&name).await {
+        match self.begin(&container).await {
             // What keeps it from starting is kept with the container and seen by who looks at the task.
             Err(failure) if failure.is_passing() => Err(failure),
             _ => Ok(()),
