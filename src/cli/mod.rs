@@ -7,6 +7,7 @@ mod buildspec;
 mod codebuild;
 mod completions;
 mod doctor;
+mod down;
 mod globals;
 mod image;
 mod orchestrator;
@@ -19,6 +20,7 @@ use std::path::Path;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub(crate) use app_folder::plan as plan_of_folder;
+pub use down::DownArgs;
 pub use globals::Globals;
 pub use image::EngineChoice;
 pub(crate) use image::read_env_files;
@@ -74,6 +76,7 @@ struct BuilderCli {
 #[expect(missing_docs, reason = "the help of each command stands at its arguments")]
 pub enum Command {
     Up(up::UpArgs),
+    Down(down::DownArgs),
     Image(image::ImageArgs),
     Build(build::BuildArgs),
     Codebuild(codebuild::CodebuildArgs),
@@ -150,6 +153,7 @@ impl Command {
     pub async fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Self::Up(args) => up::run(session, &args).await,
+            Self::Down(args) => down::run(session, &args).await,
             Self::Image(args) => image::run(session, &args).await,
             Self::Build(args) => build::run(session, &args).await,
             Self::Codebuild(args) => codebuild::run(session, &args).await,

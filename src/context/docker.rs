@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::adapters::docker::{Docker, DockerSettings};
 use crate::image::CredentialSource;
 use crate::image::credentials::DockerConfig;
-use crate::ports::failure::Failure;
 use crate::ui::CliError;
 
 /// The folder of Docker's own configuration.
@@ -25,16 +24,16 @@ pub(super) fn credentials() -> Result<Arc<dyn CredentialSource>, CliError> {
 
 /// Connects to the daemon that Docker's own client would use, with the user's logins.
 pub(super) async fn connect() -> Result<Docker, CliError> {
-    Ok(connect_with(credentials()?).await?)
+    connect_with(credentials()?).await
 }
 
 /// Connects to the daemon that Docker's own client would use.
-pub(super) async fn connect_with(credentials: Arc<dyn CredentialSource>) -> Result<Docker, Failure> {
+pub(super) async fn connect_with(credentials: Arc<dyn CredentialSource>) -> Result<Docker, CliError> {
     let settings = DockerSettings {
         host: std::env::var("DOCKER_HOST").ok(),
         context: std::env::var("DOCKER_CONTEXT").ok(),
         config_folder: config_folder(),
         tls: std::env::var_os("DOCKER_TLS_VERIFY").is_some(),
     };
-    Docker::connect(&settings, credentials).await
+    Ok(Docker::connect(&settings, credentials).await?)
 }

@@ -26,10 +26,10 @@ use crate::orchestrator::{LanePorts, Orchestrator};
 use crate::ports::failure::Failure;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
-use crate::runner::{RunnerContext, RunnerSettings};
+use crate::runner::{RunnerContext, RunnerSettings, STATE_FOLDER};
 use crate::ui::CliError;
 use crate::up::announce::Announcer;
-use crate::up::handover::{Standing, result};
+use crate::up::handover::{Standing, Wish, ask, result};
 use crate::up::local_builds::LocalBuilds;
 use crate::up::pipeline::Pipeline;
 use crate::up::proxy::Proxy;
@@ -38,19 +38,28 @@ use crate::up::run::{Up, report};
 /// The port that `up` prefers, as other local runners do.
 const USUAL_PORT: u16 = 5000;
 
+/// The longest name of an app on this machine: container names with it stay host names.
+const LONGEST_NAME: usize = 50;
+
 /// Where an app's local state lies, unless told otherwise.
 pub(super) fn state_folder(folder: &Path, given: Option<&Path>) -> PathBuf {
-    given.map_or_else(|| folder.join(".packhorse"), Path::to_path_buf)
+    given.map_or_else(|| folder.join(STATE_FOLDER), Path::to_path_buf)
 }
 
 /// The lane of the app in a folder, named after the folder.
 pub(super) fn lane_of(folder: &Path, pull_request: Option<PullRequest>) -> Result<LaneKey, CliError> {
     let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let plain = plain.trim_matches(|c: char| !c.is_ascii_alphabetic());
-    let app: AppName = if plain.is_empty() { "app" } else { plain }
-        .parse()
-        .map_err(|error| CliError::usage("the folder's name cannot name an app").because(error))?;
+    // A name begins with a letter; a folder whose name begins otherwise still tells it from others.
+    let plain = plain.trim_matches('-');
+    let whole = match plain.chars().next() {
+        None => "app".to_owned(),
+        Some(first) if first.is_ascii_alphabetic() => plain.to_owned(),
+        Some(_) => format!("app-{plain}"),
+    };
+    let cut = whole.get(..LONGEST_NAME).unwrap_or(&whole).trim_end_matches('-');
+    let app: AppName =
+        cut.parse().map_err(|error| CliError::usage("the folder's name cannot name an app").because(error))?;
     Ok(LaneKey { app, pull_request })
 }
 
@@ -65,7 +74,8 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     let unusable = |error| CliError::remote(format!("`{}` cannot be used", state_folder.display())).because(error);
     let holder = match Standing::take(&state_folder).await.map_err(unusable)? {
         Standing::First(holder) => holder,
-        Standing::Later(first) => {
+        Standing::Later(mut first) => {
+            ask(&mut first, Wish::Build).await.map_err(unusable)?;
             session.printer.note("Handed over to the `up` that runs here already; its output shows the build.");
             return match result(first).await.map_err(unusable)? {
                 Some(outcome) => report(&session.printer, &outcome),
@@ -73,6 +83,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
             };
         }
     };
+    keep_out_of_history(&state_folder).map_err(unusable)?;
     let resolved = plan_of_folder(&folder)?;
     let lane = lane_of(&folder, args.review_app)?;
     let state = Arc::new(state);
@@ -88,13 +99,9 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     )?);
     provide_config(&place, state.as_ref(), &lane, &resolved.plan, &args.env_file).await?;
 
-    let lanes = LanePorts {
-        lanes: state.clone(),
-        records: state.clone(),
-        events: Arc::new(Announcer(session.printer.clone())),
-        clock,
-    };
     let artifacts = Arc::new(LocalArtifacts::new(state_folder.join("artifacts")));
+    let announcer = Announcer { printer: session.printer.clone(), proxy: proxy.clone(), artifacts: artifacts.clone() };
+    let lanes = LanePorts { lanes: state.clone(), records: state.clone(), events: Arc::new(announcer), clock };
     let builds = Arc::new(LocalBuilds::default());
     let runner = RunnerContext {
         lanes: lanes.clone(),
@@ -106,7 +113,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         test_bed: Arc::new(ContainerTestBed::new(engine.clone(), super::engine::stop(session))),
         credentials: docker::credentials()?,
         history: Arc::new(Git),
-        printer: session.printer.clone(),
+        printer: session.printer.aside(),
         interrupt: session.interrupt.gently.clone(),
         settings: settings(&folder, &state_folder, args)?,
     };
@@ -118,10 +125,9 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         review_apps: Arc::new(NoStacks),
     });
     let builds_folder = state_folder.join("builds");
-    let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, url: proxy.url() };
-    pipeline.ensure_lane().await?;
+    let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, place, engine, url: proxy.url() };
     let interrupt = session.interrupt.gently.clone();
-    Up { pipeline, place, proxy, holder, printer: session.printer.clone(), interrupt, once: args.once }.run().await
+    Up { pipeline, proxy, holder, printer: session.printer.clone(), interrupt, once: args.once }.run().await
 }
 
 fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings, CliError> {
@@ -133,6 +139,7 @@ fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
             .collect();
+    settings.state = state.to_path_buf();
     settings.publish = false;
     settings.builder.clone_from(&args.build.builder);
     settings.network.clone_from(&args.build.network);
@@ -178,8 +185,14 @@ async fn provide_config(
     Ok(())
 }
 
+/// Keeps the state, config variables among it, out of the app's git history.
+fn keep_out_of_history(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(".gitignore");
+    if path.exists() { Ok(()) } else { std::fs::write(path, "*\n") }
+}
+
 /// A short text that tells this state folder's containers from those of another one; made once.
-fn instance(folder: &Path) -> std::io::Result<String> {
+pub(super) fn instance(folder: &Path) -> std::io::Result<String> {
     let path = folder.join("instance");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
@@ -215,7 +228,11 @@ mod tests {
     fn an_app_is_named_after_its_folder() {
         let name = |folder: &str| lane_of(Path::new(folder), None).unwrap().app.to_string();
         assert_eq!(name("/src/guestbook"), "guestbook");
-        assert_eq!(name("/src/My Shop.v2"), "my-shop-v");
+        assert_eq!(name("/src/My Shop.v2"), "my-shop-v2");
+        assert_eq!((name("/src/shop1"), name("/src/shop2")), ("shop1".to_owned(), "shop2".to_owned()));
+        assert_eq!(name("/src/2048"), "app-2048");
+        assert_eq!(name("/src/_site_"), "site");
+        assert_eq!(name(&format!("/src/{}", "long-".repeat(20))), "long-".repeat(10).trim_end_matches('-'));
         assert_eq!(name("/"), "app");
     }
 }

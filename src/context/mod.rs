@@ -3,17 +3,16 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod docker;
+mod down;
 mod engine;
 mod local;
-#[cfg(feature = "aws")]
-mod no_docker;
 
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::adapters::local::LocalState;
-use crate::cli::{BuildFlags, HandleArgs, Session, SweepArgs, UpArgs, Verb};
+use crate::cli::{BuildFlags, DownArgs, HandleArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::records::Records;
@@ -55,6 +54,11 @@ pub async fn image_builder(session: &Session, flags: &BuildFlags) -> Result<Arc<
 /// Runs the pipeline on this machine.
 pub async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError> {
     local::up(session, args).await
+}
+
+/// Stops what [`up`] started, and removes what it left.
+pub async fn down(session: &Session, args: &DownArgs) -> Result<(), CliError> {
+    down::down(session, args).await
 }
 
 /// Reads the event that a command was given, from a file or stdin.

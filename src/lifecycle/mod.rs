@@ -8,13 +8,11 @@ pub mod buildpack;
 pub mod environment;
 pub mod executor;
 pub mod folders;
-pub mod glob;
 pub mod go_json;
 pub mod log;
 pub mod metadata;
 pub mod order;
 pub mod plan;
-pub mod slices;
 pub mod target;
 pub mod toml_writer;
 

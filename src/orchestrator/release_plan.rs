@@ -27,7 +27,7 @@ struct ImageMetadata {
 
 impl Orchestrator {
     /// Looks at what a build left behind; what is missing or wrong is part of the answer.
-    pub(super) async fn read_artifacts(&self, lane: &Lane, build: BuildNumber) -> Result<ArtifactsRead, Failure> {
+    pub(crate) async fn read_artifacts(&self, lane: &Lane, build: BuildNumber) -> Result<ArtifactsRead, Failure> {
         let file = |name: &str| format!("{build}/{name}");
         let [build_log, test_log] = [file("build.log"), file("test.log")];
         let config = file(&Namespace::default().config_file());

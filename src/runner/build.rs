@@ -56,7 +56,7 @@ pub async fn build(cx: &RunnerContext) -> StepEnd {
         Ok(()) => StepEnd::Done,
         Err(error) => fail(&mut session, &log, error).await,
     };
-    cx.printer.exact("");
+    cx.printer.marker("");
     mark(cx, Marker::BuildEnd);
     end
 }
@@ -67,7 +67,7 @@ fn begin_log(session: &Session<'_>) -> Result<Log, RunnerError> {
 }
 
 pub(super) fn mark(cx: &RunnerContext, marker: Marker) {
-    cx.printer.exact(&cx.settings.namespace.marker(marker));
+    cx.printer.marker(&cx.settings.namespace.marker(marker));
 }
 
 async fn make(session: &mut Session<'_>, log: &Log) -> Result<(), RunnerError> {
@@ -229,7 +229,7 @@ fn fail_without_session(cx: &RunnerContext, error: RunnerError) -> StepEnd {
     if let Err(error) = fs::write(cx.settings.outputs.join(marker), b"") {
         cx.printer.exact(&format!("warning: the skip marker was not written: {error}"));
     }
-    cx.printer.exact("");
+    cx.printer.marker("");
     mark(cx, Marker::BuildEnd);
     StepEnd::Failed { cause }
 }

@@ -91,6 +91,8 @@ pub struct RunnerSettings {
     /// The folder that receives the build's files. In CodeBuild it is the source itself, from which they are uploaded; where
     /// it is another one, nothing is ever written to the source.
     pub outputs: PathBuf,
+    /// The folder in which `up` keeps its state. Where it lies in the source, it is no part of the app.
+    pub state: PathBuf,
     /// The folder below which each build has a private one, such as the system's folder for temporary files.
     pub private: PathBuf,
     /// Whether images go to a registry (`DOCKER_REPO`), or stay with the Docker daemon.
@@ -111,6 +113,9 @@ pub struct RunnerSettings {
     pub ca_bundle: Option<PathBuf>,
 }
 
+/// Where `up` keeps the state of an app, in the app's folder.
+pub const STATE_FOLDER: &str = ".packhorse";
+
 impl RunnerSettings {
     /// The time limit for tests where nobody sets one; CodeBuild itself ends a build after an hour by default.
     pub const TEST_LIMIT: Duration = Duration::from_mins(50);
@@ -126,6 +131,7 @@ impl RunnerSettings {
             namespace: Namespace::default(),
             variables,
             outputs: source.clone(),
+            state: source.join(STATE_FOLDER),
             source,
             private,
             publish: true,

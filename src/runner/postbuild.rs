@@ -70,7 +70,7 @@ pub async fn postbuild(cx: &RunnerContext) -> StepEnd {
         }
         Err(error) => fail(&mut session, &log, error).await,
     };
-    cx.printer.exact("");
+    cx.printer.marker("");
     mark(cx, Marker::TestEnd);
     end
 }

@@ -37,6 +37,8 @@ pub(super) struct Workspace {
     /// The name of its archived copy.
     pub(super) archived_config: String,
     skip_marker: String,
+    /// The folder in the source in which `up` keeps its state, if it lies there; config variables are in it.
+    state: Option<PathBuf>,
 }
 
 impl Workspace {
@@ -48,6 +50,7 @@ impl Workspace {
             config_path: environment.config_file.clone().unwrap_or_else(|| archived_config.clone()),
             archived_config,
             skip_marker: settings.namespace.skip_marker_file(&environment.build_id),
+            state: settings.state.strip_prefix(&settings.source).map(Path::to_path_buf).ok(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Workspace {
     /// Names the files in the source that are not part of the app, as patterns for the image build.
     pub(super) fn not_of_the_app<'w>(&self, written: impl IntoIterator<Item = &'w String>) -> Vec<String> {
         let mut patterns = vec![".git".to_owned()];
+        patterns.extend(self.state.iter().map(|state| format!("/{}", state.display())));
         if self.owns_source() {
             patterns.extend(written.into_iter().map(|name| format!("/{name}")));
             patterns.push(format!("/{}", self.skip_marker));
@@ -171,7 +175,8 @@ impl Workspace {
     /// Makes a name for a source without history from all of its content.
     pub(super) fn content_hash(&self) -> Result<String, RunnerError> {
         let mut hash = Sha256::new();
-        hash_folder(&self.source, Path::new(""), &mut hash).map_err(RunnerError::file("read", &self.source))?;
+        let leave = |path: &Path| path == Path::new(".git") || Some(path) == self.state.as_deref();
+        hash_folder(&self.source, Path::new(""), &leave, &mut hash).map_err(RunnerError::file("read", &self.source))?;
         // As long as the name of a commit, which is what readers expect.
         Ok(hex::encode(hash.finalize()).split_off(24))
     }
@@ -220,12 +225,12 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn hash_folder(root: &Path, below: &Path, hash: &mut Sha256) -> io::Result<()> {
+fn hash_folder(root: &Path, below: &Path, leave: &dyn Fn(&Path) -> bool, hash: &mut Sha256) -> io::Result<()> {
     let mut entries = fs::read_dir(root.join(below))?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (kind, path) = (entry.file_type()?, below.join(entry.file_name()));
-        if path == Path::new(".git") || entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+        if leave(&path) || entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
             continue;
         }
         let mut part = |kind: &[u8], content: &[u8]| {
@@ -237,7 +242,7 @@ fn hash_folder(root: &Path, below: &Path, hash: &mut Sha256) -> io::Result<()> {
         };
         if kind.is_dir() {
             part(b"folder", b"");
-            hash_folder(root, &path, hash)?;
+            hash_folder(root, &path, leave, hash)?;
         } else if kind.is_symlink() {
             part(b"link", fs::read_link(entry.path())?.as_os_str().as_encoded_bytes());
         } else if kind.is_file() {
@@ -324,6 +329,10 @@ mod tests {
         assert_eq!((first.len(), hash()), (40, first.clone()));
         fs::create_dir(root.path().join(".git")).unwrap();
         assert_eq!(hash(), first);
+        fs::create_dir(root.path().join(".packhorse")).unwrap();
+        fs::write(root.path().join(".packhorse/state.db"), "secrets").unwrap();
+        assert_eq!(hash(), first);
+        assert!(workspace(root.path()).not_of_the_app([]).contains(&"/.packhorse".to_owned()));
         fs::write(root.path().join("a"), "b").unwrap();
         assert_ne!(hash(), first);
     }

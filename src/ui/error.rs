@@ -75,6 +75,8 @@ pub struct CliError {
     pub hints: Vec<String>,
     /// The cause.
     pub source: Option<BoxError>,
+    /// What a program reads in place of the error itself.
+    pub json: Option<Box<serde_json::Value>>,
 }
 
 impl std::fmt::Display for CliError {
@@ -92,7 +94,7 @@ impl Error for CliError {
 impl CliError {
     /// Makes an error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: Vec::new(), hints: Vec::new(), source: None }
+        Self { kind, message: message.into(), details: Vec::new(), hints: Vec::new(), source: None, json: None }
     }
 
     /// The app, its build or its release is at fault.
@@ -139,6 +141,13 @@ impl CliError {
         self
     }
 
+    /// Gives a program something else to read than the error itself.
+    #[must_use]
+    pub fn read_as(mut self, json: serde_json::Value) -> Self {
+        self.json = Some(Box::new(json));
+        self
+    }
+
     /// Adds the cause, and the hints known for it.
     #[must_use]
     pub fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -169,6 +178,9 @@ impl CliError {
 
     /// The line that a program reads with `--json`.
     pub fn to_json(&self) -> serde_json::Value {
+        if let Some(json) = &self.json {
+            return json.as_ref().clone();
+        }
         json!({
             "type": "error",
             "kind": self.kind.as_str(),

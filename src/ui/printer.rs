@@ -41,6 +41,10 @@ pub enum Colour {
 #[derive(Clone)]
 pub struct Printer {
     shared: Arc<Shared>,
+    /// Whether this clone's stdout is for others: see [`Printer::aside`].
+    aside: bool,
+    /// Whether this clone says only what went wrong: see [`Printer::silent`].
+    silent: bool,
 }
 
 struct Shared {
@@ -105,7 +109,20 @@ impl Printer {
         err: Box<dyn Write + Send>,
     ) -> Self {
         let streams = Mutex::new(Streams { out, err, ended: [false; 2], failure: None });
-        Self { shared: Arc::new(Shared { level, json, coloured, bars, streams }) }
+        Self { shared: Arc::new(Shared { level, json, coloured, bars, streams }), aside: false, silent: false }
+    }
+
+    /// Returns a printer for work whose output is not the command's result: all that it prints is what happens, and goes
+    /// to stderr. Lines that only clients of a log read are left out.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self { aside: true, ..self.clone() }
+    }
+
+    /// Returns a printer for work that is nobody's concern unless it fails: of all it prints, warnings and errors remain.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self { silent: true, ..self.aside() }
     }
 
     /// Tells whether a program reads stdout.
@@ -140,9 +157,21 @@ impl Printer {
         self.write(Stream::Err, text);
     }
 
-    /// Writes a line to stdout as it is: no colours, whatever the level. Clients compare some of them byte for byte.
+    /// Writes a line to stdout as it is: no colours, whatever the level.
     pub fn exact(&self, line: &str) {
-        self.write_raw(Stream::Out, format!("{line}\n").as_bytes());
+        if self.aside {
+            // Colours that a program wrote are kept for a terminal that shows them.
+            self.note(line);
+        } else {
+            self.write_raw(Stream::Out, format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Writes a line to stdout as [`Printer::exact`] does, for clients that compare it byte for byte.
+    pub fn marker(&self, line: &str) {
+        if !self.aside {
+            self.exact(line);
+        }
     }
 
     /// Writes bytes to stdout as they are.
@@ -166,7 +195,7 @@ impl Printer {
 
     /// Writes a value on a line of its own, where `--json` was given.
     pub fn json_line(&self, value: &impl Serialize) {
-        if self.shared.json {
+        if self.shared.json && !self.aside {
             let text = serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
             self.exact(&text);
         }
@@ -174,7 +203,7 @@ impl Printer {
 
     /// Says what happens.
     pub fn note(&self, line: impl Display) {
-        if self.shared.level >= Level::Normal {
+        if self.shared.level >= Level::Normal && !self.silent {
             self.write(Stream::Err, &format!("{line}\n"));
         }
     }
@@ -343,6 +372,19 @@ mod tests {
         printer.result("for people");
         printer.json(&serde_json::json!({ "builds": [] }));
         assert_eq!(captured.stdout(), "{\n  \"builds\": []\n}\n");
+    }
+
+    #[test]
+    fn what_is_printed_aside_leaves_stdout_alone() {
+        let (printer, captured) = Printer::to_memory(Level::Normal, true);
+        let aside = printer.aside();
+        aside.marker("#*# begin #*#");
+        aside.exact("Installing packages");
+        aside.note("ready");
+        aside.json_line(&1);
+        printer.json_line(&2);
+        assert_eq!(captured.stdout(), "2\n");
+        assert_eq!(captured.stderr(), "Installing packages\nready\n");
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! One `up` per state folder: a later one hands its build over to the first and ends with its result.
+//! One `up` per state folder: a later one hands its build over to the first and ends with its result; `down` tells the
+//! first to end.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 /// How a pipeline run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The build's number.
     pub build: u64,
@@ -19,6 +21,27 @@ pub struct Outcome {
     pub phase: Option<String>,
     /// What happened there.
     pub cause: Option<String>,
+    /// Whether nothing was to be done: the build that is live has the same image and the same configuration.
+    #[serde(default)]
+    pub unchanged: bool,
+}
+
+/// What somebody asks the first `up` for, as one word on a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Build the folder as it is now, and answer with the outcome.
+    Build,
+    /// End, and close the connection by that.
+    Stop,
+}
+
+impl Wish {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 /// What the first `up` of a folder holds.
@@ -60,13 +83,47 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// Becomes the first, after the one that is here was told to end and has ended.
+    ///
+    /// # Errors
+    /// Fails when the folder cannot be written.
+    pub async fn take_from_others(folder: &Path) -> io::Result<Holder> {
+        loop {
+            match Self::take(folder).await {
+                Ok(Self::First(holder)) => return Ok(holder),
+                Ok(Self::Later(mut first)) => {
+                    // It may be on its way out already, and then it does not read any more.
+                    let _ = ask(&mut first, Wish::Stop).await;
+                    // The end of the connection is all there is to read, in whatever way it comes.
+                    let _ = first.read_to_end(&mut Vec::new()).await;
+                }
+                // Between giving up its socket and its lock.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 impl Holder {
-    /// Waits for another `up` that asks for a build.
+    /// Waits for somebody who asks for something; who asks for nothing that is known is left.
     ///
     /// # Errors
     /// Fails when the socket does.
-    pub async fn asked(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
+    pub async fn asked(&self) -> io::Result<(Wish, UnixStream)> {
+        loop {
+            let mut stream = self.listener.accept().await?.0;
+            let mut line = String::new();
+            // The word is sent with the connection, so that nobody waits here for long.
+            let mut reader = BufReader::new(&mut stream).take(16);
+            let read = tokio::time::timeout(Duration::from_secs(1), reader.read_line(&mut line)).await;
+            let wish = [Wish::Build, Wish::Stop].into_iter().find(|wish| wish.as_str() == line.trim());
+            if let (Some(wish), Ok(Ok(_))) = (wish, read) {
+                return Ok((wish, stream));
+            }
+        }
     }
 }
 
@@ -75,6 +132,14 @@ impl Drop for Holder {
         // The next `up` removes it too, should this fail.
         let _ = std::fs::remove_file(&self.socket);
     }
+}
+
+/// Asks the first `up` for something.
+///
+/// # Errors
+/// Fails when it went away.
+pub async fn ask(stream: &mut UnixStream, wish: Wish) -> io::Result<()> {
+    stream.write_all(format!("{}\n", wish.as_str()).as_bytes()).await
 }
 
 /// Tells the `up` that asked how its build ended.
@@ -107,12 +172,38 @@ mod tests {
         let Standing::First(first) = Standing::take(folder.path()).await.unwrap() else {
             panic!("nobody else is here")
         };
-        let Standing::Later(later) = Standing::take(folder.path()).await.unwrap() else { panic!("the first holds it") };
-        let outcome =
-            Outcome { build: 2, url: None, phase: Some("test".to_owned()), cause: Some("it broke".to_owned()) };
-        let mut asked = first.asked().await.unwrap();
+        let Standing::Later(mut later) = Standing::take(folder.path()).await.unwrap() else {
+            panic!("the first holds it")
+        };
+        let outcome = Outcome {
+            build: 2,
+            phase: Some("test".to_owned()),
+            cause: Some("it broke".to_owned()),
+            ..Outcome::default()
+        };
+        // Somebody who connects and goes away concerns nobody.
+        drop(Standing::take(folder.path()).await.unwrap());
+        ask(&mut later, Wish::Build).await.unwrap();
+        let (wish, mut asked) = first.asked().await.unwrap();
+        assert_eq!(wish, Wish::Build);
         answer(&mut asked, &outcome).await.unwrap();
         assert_eq!(result(later).await.unwrap(), Some(outcome));
+    }
+
+    #[tokio::test]
+    async fn the_first_is_told_to_end_and_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let Standing::First(first) = Standing::take(folder.path()).await.unwrap() else {
+            panic!("nobody else is here")
+        };
+        let path = folder.path().to_owned();
+        let taking = tokio::spawn(async move { Standing::take_from_others(&path).await });
+        let (wish, stream) = first.asked().await.unwrap();
+        assert_eq!(wish, Wish::Stop);
+        assert!(!taking.is_finished());
+        drop(stream);
+        drop(first);
+        taking.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -27,9 +27,13 @@ pub async fn follow(place: Arc<ContainerPlace>, lane: LaneKey, printer: Printer)
         for (process, container) in place.running(&lane).await.unwrap_or_default() {
             if followed.insert(container.clone()) {
                 let (place, printer) = (Arc::clone(&place), printer.clone());
+                let lane = lane.clone();
                 readers.spawn(async move {
                     let say = |text: &str| show(&printer, &process, text);
                     let _ = place.follow(&container, &say).await;
+                    if let Ok(Some(code)) = place.ended_by_itself(&lane, &process, &container).await {
+                        say(&format!("(exited with code {code}; `packhorse up` starts it again after a change)"));
+                    }
                 });
             }
         }

@@ -10,3 +10,4 @@ pub mod logs;
 pub mod pipeline;
 pub mod proxy;
 pub mod run;
+mod unchanged;

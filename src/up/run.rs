@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::handover::{Holder, Outcome, answer};
+use super::handover::{Holder, Outcome, Wish, answer};
 use super::logs;
 use super::pipeline::Pipeline;
 use super::proxy::Proxy;
-use crate::adapters::docker::place::ContainerPlace;
 use crate::domain::lane::Phase;
 use crate::ui::{CliError, Printer};
 
@@ -17,8 +18,6 @@ use crate::ui::{CliError, Printer};
 pub struct Up {
     /// The pipeline.
     pub pipeline: Pipeline,
-    /// Where the app runs.
-    pub place: Arc<ContainerPlace>,
     /// What holds its port.
     pub proxy: Proxy,
     /// What later `up`s of this folder connect to.
@@ -37,49 +36,77 @@ impl Up {
     /// # Errors
     /// Says which phase of the first build failed, or what did not answer.
     pub async fn run(self) -> Result<(), CliError> {
-        let served = self.serve().await;
+        let (wishes, asked) = mpsc::unbounded_channel();
+        let served = tokio::select! {
+            served = self.serve(asked) => served,
+            lost = self.open_the_door(wishes) => Err(CliError::internal("the control socket failed").because(lost)),
+        };
         self.proxy.close();
-        let halted = self.place.halt(&self.pipeline.lane).await;
+        let halted = self.pipeline.place.halt(&self.pipeline.lane).await;
         served?;
         Ok(halted?)
     }
 
-    async fn serve(&self) -> Result<(), CliError> {
-        let outcome = tokio::select! {
-            outcome = self.pipeline.run() => outcome?,
-            () = self.interrupt.cancelled() => return Err(CliError::interrupted()),
-        };
+    /// Hears what others ask for, also while a build is under way.
+    async fn open_the_door(&self, wishes: mpsc::UnboundedSender<UnixStream>) -> std::io::Error {
+        let mut stopping = Vec::new();
+        loop {
+            match self.holder.asked().await {
+                Ok((Wish::Build, stream)) => {
+                    // Who asks when nothing is built any more hears that by the end of the connection.
+                    let _ = wishes.send(stream);
+                }
+                // Whoever waits for the end sees it when the connection ends with this process.
+                Ok((Wish::Stop, stream)) => {
+                    stopping.push(stream);
+                    self.interrupt.cancel();
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn serve(&self, asked: mpsc::UnboundedReceiver<UnixStream>) -> Result<(), CliError> {
+        self.pipeline.take_over(&self.printer).await?;
+        let outcome = self.pipeline.run().await?;
+        // The runner has stopped what it had started.
+        if self.interrupt.is_cancelled() {
+            return Err(CliError::interrupted());
+        }
         report(&self.printer, &outcome)?;
         if self.once {
             return Ok(());
         }
         self.printer
             .note("Following the logs; Ctrl-C stops the app, another `packhorse up` here replaces the release.");
-        let logs = logs::follow(Arc::clone(&self.place), self.pipeline.lane.clone(), self.printer.clone());
+        let logs = logs::follow(Arc::clone(&self.pipeline.place), self.pipeline.lane.clone(), self.printer.clone());
         tokio::select! {
-            () = logs => Ok(()),
-            ended = self.build_for_others() => ended,
-            () = self.interrupt.cancelled() => {
-                self.printer.note("Stopping …");
-                Ok(())
-            }
+            () = logs => {}
+            () = self.build_for_others(asked) => {}
         }
+        self.printer.note("Stopping …");
+        Ok(())
     }
 
-    /// Builds whenever another `up` of this folder asks for it.
-    async fn build_for_others(&self) -> Result<(), CliError> {
+    /// Builds whenever another `up` of this folder asks for it, until told to stop.
+    async fn build_for_others(&self, mut asked: mpsc::UnboundedReceiver<UnixStream>) {
         loop {
-            let lost = |error| CliError::internal("the control socket failed").because(error);
-            let mut asking = self.holder.asked().await.map_err(lost)?;
+            let asking = tokio::select! {
+                asking = asked.recv() => asking,
+                () = self.interrupt.cancelled() => return,
+            };
+            let Some(mut asking) = asking else { return };
             let outcome = match self.pipeline.run().await {
                 Ok(outcome) => outcome,
                 Err(failure) => Outcome {
-                    build: 0,
-                    url: None,
                     phase: Some("build".to_owned()),
                     cause: Some(crate::ports::failure::chain(&failure)),
+                    ..Outcome::default()
                 },
             };
+            if self.interrupt.is_cancelled() {
+                return;
+            }
             // The running release stays whatever became of the new one; whoever asked may be gone.
             let _ = answer(&mut asking, &outcome).await;
             if let Err(error) = report(&self.printer, &outcome) {
@@ -91,17 +118,26 @@ impl Up {
 
 /// Says how a build ended: where the app answers, or the phase, the cause and the next step.
 ///
+/// For programs it is the same object either way, the last one of the build.
+///
 /// # Errors
 /// A failed build is an error of the app.
 pub fn report(printer: &Printer, outcome: &Outcome) -> Result<(), CliError> {
-    printer.json_line(&json!({ "type": "result", "result": outcome }));
+    let result = json!({ "type": "result", "result": outcome });
     if let Some(url) = &outcome.url {
+        printer.json_line(&result);
+        if outcome.unchanged {
+            printer.note(
+                "The image and the configuration are those that run: nothing is tested, released or deployed again",
+            );
+        }
         printer.result(format_args!("Build {} is live: {url}", outcome.build));
         return Ok(());
     }
     let phase = outcome.phase.as_deref().unwrap_or("build");
     let cause = outcome.cause.as_deref().unwrap_or("no cause is known");
-    Err(CliError::app(format!("build {} failed in its {phase} phase: {cause}", outcome.build)).hint(next_step(phase)))
+    let error = CliError::app(format!("build {} failed in its {phase} phase: {cause}", outcome.build));
+    Err(error.hint(next_step(phase)).read_as(result))
 }
 
 fn next_step(phase: &str) -> &'static str {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use crate::support::docker::docker;
+use crate::support::docker::{docker, random_name};
 use crate::support::parts;
 
 /// How long anything may take that a test waits for; the guestbook's first build downloads what it needs.
@@ -53,9 +53,7 @@ impl App {
     }
 
     fn empty() -> Self {
-        // An app is named after its folder; what follows its last letter would be cut off.
-        let letters: String = std::iter::repeat_with(fastrand::lowercase).take(10).collect();
-        let app = Self { parent: tempfile::tempdir().unwrap(), name: format!("up-{letters}") };
+        let app = Self { parent: tempfile::tempdir().unwrap(), name: random_name("up") };
         fs::create_dir(app.folder()).unwrap();
         app
     }
@@ -70,15 +68,44 @@ impl App {
 
     /// Starts `packhorse up` on it.
     fn up(&self, flags: &[&str]) -> Up {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
-        command
-            .arg("up")
-            .arg(self.folder())
-            .args(["--network", "host", "--ca-bundle", &parts::ca_bundle()])
-            .args(flags)
-            .env("DOCKER_HOST", parts::docker())
-            .env("PACKHORSE_PACK", parts::pack());
+        let mut command = self.command("up");
+        command.args(["--network", "host", "--ca-bundle", &parts::ca_bundle()]).args(flags);
         Up::start(command)
+    }
+
+    /// Runs `packhorse down` on it.
+    fn down(&self, flags: &[&str]) -> Ended {
+        let mut command = self.command("down");
+        command.args(flags);
+        let ended = Up::start(command).end();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        ended
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
+        command.arg(name).arg(self.folder()).env("DOCKER_HOST", parts::docker()).env("PACKHORSE_PACK", parts::pack());
+        command
+    }
+
+    /// All that Docker has of it, by name.
+    fn left(&self) -> Vec<String> {
+        let name = format!("name={}", self.name);
+        let mut left = words(&docker(&["ps", "-a", "--filter", &name, "--format", "{{.Names}}"]));
+        left.extend(words(&docker(&["network", "ls", "--filter", &name, "--format", "{{.Name}}"])));
+        left
+    }
+
+    /// The names of its images.
+    fn images(&self) -> Vec<String> {
+        words(&docker(&["images", "--format", "{{.Tag}}", &format!("packhorse/{}", self.name)]))
+    }
+
+    /// The volumes in which its builds keep their cache.
+    fn caches(&self) -> Vec<String> {
+        let all = words(&docker(&["volume", "ls", "-q"]));
+        let own = packhorse::adapters::pack::cache_volumes(&self.name);
+        all.into_iter().filter(|volume| own.contains(volume)).collect()
     }
 
     /// The label of all its containers and networks.
@@ -105,10 +132,11 @@ impl Drop for App {
         let script = r#"
             "$0" ps -aq --filter "name=$1" | xargs -r "$0" rm -fv
             "$0" network ls -q --filter "name=$1" | xargs -r "$0" network rm
-            "$0" volume ls -q --filter "name=$1" | xargs -r "$0" volume rm
+            "$0" volume rm "$2" "$3"
             "$0" images --format '{{.Repository}}:{{.Tag}}' "packhorse/$1" | xargs -r "$0" rmi"#;
+        let [build, launch] = packhorse::adapters::pack::cache_volumes(&self.name);
         let _ = Command::new("/bin/bash")
-            .args(["-c", script, &parts::docker_cli(), &self.name])
+            .args(["-c", script, &parts::docker_cli(), &self.name, &build, &launch])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -121,6 +149,7 @@ struct Up {
     stdout: Receiver<String>,
     read: Vec<String>,
     stderr: Arc<Mutex<String>>,
+    said: Receiver<String>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -143,7 +172,8 @@ impl Up {
         let (lines, stdout) = channel();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stderr = Arc::new(Mutex::new(String::new()));
-        let said = Arc::clone(&stderr);
+        let whole = Arc::clone(&stderr);
+        let (saying, said) = channel();
         let readers = vec![
             thread::spawn(move || {
                 for line in BufReader::new(out).lines() {
@@ -153,13 +183,15 @@ impl Up {
             }),
             thread::spawn(move || {
                 for line in BufReader::new(err).lines() {
-                    let mut said = said.lock().unwrap();
-                    said.push_str(&line.unwrap());
-                    said.push('\n');
+                    let line = line.unwrap();
+                    let mut whole = whole.lock().unwrap();
+                    whole.push_str(&line);
+                    whole.push('\n');
+                    let _ = saying.send(line);
                 }
             }),
         ];
-        Self { child, stdout, read: Vec::new(), stderr, readers }
+        Self { child, stdout, read: Vec::new(), stderr, said, readers }
     }
 
     /// Waits for a line on stdout.
@@ -185,6 +217,24 @@ impl Up {
     fn live(&mut self) -> String {
         let line = self.line(|line| line.contains(" is live: "));
         line.rsplit_once("http://").unwrap().1.to_owned()
+    }
+
+    /// Waits for a line on stderr.
+    fn hears(&self, awaited: &str) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(awaited) => return,
+                Ok(_) => {}
+                Err(why) => panic!("{why}; stderr:\n{}", self.stderr.lock().unwrap()),
+            }
+        }
+    }
+
+    /// What a machine that runs out of memory does: nobody can clean up.
+    fn kill(mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        self.child.wait().unwrap();
     }
 
     /// What Ctrl-C does on a terminal.
@@ -223,16 +273,19 @@ impl Drop for Up {
 }
 
 impl Ended {
-    /// The objects among the lines of stdout; the output of the build stands between them.
+    /// The lines of stdout, with `--json` an object each and nothing else.
     fn objects(&self) -> Vec<Value> {
-        let objects = self.stdout.iter().filter(|line| line.starts_with('{'));
-        objects.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        let line = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.iter().map(line).collect()
     }
 
-    /// What `--json` says about the end of the build.
+    /// What `--json` says about the end of the build: one object, and the last.
     fn result(&self) -> Value {
-        let result = self.objects().into_iter().find(|object| object["type"] == "result");
-        result.unwrap_or_else(|| panic!("no result in:\n{}\n{}", self.stdout.join("\n"), self.stderr))["result"].clone()
+        let mut objects = self.objects();
+        let results = objects.iter().filter(|object| object["type"] == "result").count();
+        let last = objects.pop().unwrap_or_default();
+        assert_eq!((results, &last["type"]), (1, &"result".into()), "{}\n{}", self.stdout.join("\n"), self.stderr);
+        last["result"].clone()
     }
 
     /// The phases that changed, such as `test failed`, in order.
@@ -252,8 +305,7 @@ impl Ended {
         assert_eq!(result["url"], Value::Null);
         assert!(result["cause"].as_str().unwrap().contains(cause), "{result}");
         assert_eq!(self.phases().last().unwrap(), &format!("{phase} failed"));
-        let last: Value = serde_json::from_str(self.stdout.last().unwrap()).unwrap();
-        assert!(last.to_string().contains(&format!("in its {phase} phase")), "{last}");
+        assert!(self.stderr.contains(&format!("failed in its {phase} phase: ")), "{}", self.stderr);
     }
 }
 
@@ -282,12 +334,32 @@ fn ask(address: &str, method: &str, path: &str, form: &str) -> String {
     response
 }
 
-/// Whether a response has the status 200; its version is that of the web process.
-fn answers(response: &str) -> bool {
-    response.split(' ').nth(1) == Some("200")
+/// Sends one request on a connection that stays and returns the response.
+fn ask_again(stream: &mut TcpStream, address: &str) -> String {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut response = Vec::new();
+    let mut byte = [0];
+    let wanted = |response: &[u8]| {
+        let text = String::from_utf8_lossy(response).to_lowercase();
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length: usize = head.split("content-length: ").nth(1)?.lines().next()?.trim().parse().ok()?;
+        Some(body.len() >= length)
+    };
+    while wanted(&response) != Some(true) {
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {response:?}"));
+        response.push(byte[0]);
+    }
+    String::from_utf8(response).unwrap()
 }
 
-/// Clients that ask for the page, one request after the other, until told to stop.
+/// Whether a response has the status 200.
+fn answers(response: &str) -> bool {
+    response.starts_with("HTTP/1.1 200 ")
+}
+
+/// Clients that ask for the page, one request after the other, until told to stop: some on a connection that stays, some on
+/// a new one each time.
 struct Requests {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<String>>>,
@@ -296,17 +368,21 @@ struct Requests {
 impl Requests {
     fn start(address: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let client = || {
+        let client = |stays: bool| {
             let (stop, address) = (Arc::clone(&stop), address.to_owned());
             thread::spawn(move || {
                 let mut responses = Vec::new();
+                let mut connection = stays.then(|| TcpStream::connect(&address).unwrap());
                 while !stop.load(Ordering::Relaxed) {
-                    responses.push(ask(&address, "GET", "/", ""));
+                    responses.push(match &mut connection {
+                        Some(connection) => ask_again(connection, &address),
+                        None => ask(&address, "GET", "/", ""),
+                    });
                 }
                 responses
             })
         };
-        let clients = (0..4).map(|_| client()).collect();
+        let clients = (0..6).map(|number| client(number % 2 == 0)).collect();
         Self { stop, clients }
     }
 
@@ -377,6 +453,18 @@ fn one_run_goes_through_every_phase_and_leaves_nothing_running() {
 
 #[test]
 #[ignore = "needs Docker Engine 26 and pack"]
+fn without_an_engine_the_result_says_so_too() {
+    let app = App::small(WEB, "true");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
+    command.args(["up", "--once", "--json"]).arg(app.folder()).env("DOCKER_HOST", "unix:///no/such/docker.sock");
+    let ended = Up::start(command).end();
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
+    assert!(ended.result()["cause"].as_str().unwrap().contains("/no/such/docker.sock"), "{}", ended.result());
+    assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
 fn a_failing_test_ends_the_build_and_moves_no_tag() {
     let app = App::small(WEB, "test -f index.html");
     let good = app.up(&["--once", "--json", "--port", &free_port()]).end();
@@ -388,6 +476,7 @@ fn a_failing_test_ends_the_build_and_moves_no_tag() {
     let ended = app.up(&["--once", "--json", "--port", &free_port()]).end();
     ended.assert_failed_in("test", "code 1");
     assert_eq!(app.latest(), latest);
+    assert!(app.images().iter().all(|tag| !tag.starts_with("candidate-")), "{:?}", app.images());
 
     let fresh = App::small(WEB, "exit 4");
     fresh.up(&["--once", "--json", "--port", &free_port()]).end().assert_failed_in("test", "code 4");
@@ -406,7 +495,9 @@ fn a_failing_release_starts_no_service() {
 
     let ended = app.up(&["--once", "--port", &free_port()]).end();
     assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.stdout, [""; 0]);
     assert!(ended.stderr.contains("error: build 2 failed in its release phase: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("\nno such table\n"), "the command's own words: {}", ended.stderr);
     assert!(ended.stderr.contains("next: see the release command in `Procfile`"), "{}", ended.stderr);
 }
 
@@ -426,6 +517,121 @@ fn a_crashing_web_process_ends_with_its_last_words() {
 
 #[test]
 #[ignore = "needs Docker Engine 26 and pack"]
+fn a_second_up_without_a_change_repeats_nothing_and_says_so() {
+    let app = App::small(&format!("{WEB}release: echo migrated\n"), "echo tested");
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    let (services, tasks, images) = (app.running("service"), app.left(), app.images());
+
+    let second = app.up(&["--json"]).end();
+    assert!(second.status.success(), "{}", second.stderr);
+    let result = second.result();
+    assert_eq!((&result["build"], &result["unchanged"]), (&1.into(), &true.into()), "{result}");
+    assert_eq!(result["url"], format!("http://{address}"));
+    assert_eq!((app.running("service"), app.left(), app.images()), (services, tasks, images));
+    up.line(|line| line.contains("Build 1 is live: "));
+    let said = up.stderr.lock().unwrap().clone();
+    assert!(said.contains("nothing is tested, released or deployed again"), "{said}");
+    assert_eq!((said.matches("\ntested\n").count(), said.matches("\nmigrated\n").count()), (1, 1), "{said}");
+
+    app.write("index.html", "second version\n");
+    let third = app.up(&["--json"]).end();
+    assert_eq!((&third.result()["unchanged"], third.status.code()), (&false.into(), Some(0)));
+    assert!(ask(&address, "GET", "/", "").ends_with("second version\n"));
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn the_state_of_up_is_no_part_of_the_image_and_of_the_history() {
+    let app = App::small(WEB, "test ! -e .packhorse");
+    app.write("secrets.env", "TOKEN=9f8e7d6c5b4a3928\n");
+    for number in 1..=2 {
+        let env_file = app.folder().join("secrets.env");
+        let ended =
+            app.up(&["--once", "--json", "--env-file", env_file.to_str().unwrap(), "--port", &free_port()]).end();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_eq!(ended.result()["build"], number);
+    }
+    assert_eq!(fs::read_to_string(app.folder().join(".packhorse/.gitignore")).unwrap(), "*\n");
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn after_a_kill_the_next_up_takes_over_what_runs_and_removes_what_was_begun() {
+    let app = App::small(WEB, "true");
+    let port = free_port();
+    let mut up = app.up(&["--port", &port]);
+    up.live();
+    let running = app.running("service");
+    up.kill();
+    assert_eq!(app.running("service"), running, "nobody has stopped it");
+    let mut up = app.up(&["--port", &port]);
+    up.hears("Build 1 still runs and serves until another one takes its place");
+    up.live();
+    assert_eq!(app.running("service"), running, "nothing has changed");
+
+    // Killed in the middle of the tests of another build.
+    let manifest = fs::read_to_string(app.folder().join("app.json")).unwrap();
+    app.write("app.json", &manifest.replace("\"true\"", "\"echo tests begin; exec tail -f /dev/null\""));
+    let mut asking = app.up(&["--json"]);
+    up.hears("tests begin");
+    up.kill();
+    let left = asking.child.wait().unwrap();
+    assert_eq!(left.code(), Some(1), "whose build was lost");
+    app.write("app.json", &manifest);
+    let ended = app.up(&["--once", "--json", "--port", &port]).end();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.stderr.contains("was ended during build 3; cleaning up"), "{}", ended.stderr);
+    assert_eq!(ended.result()["build"], 1, "it ran all the time, and nothing has changed");
+    assert_eq!(app.left(), [""; 0]);
+    assert!(app.images().iter().all(|tag| !tag.starts_with("candidate-")), "{:?}", app.images());
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn ctrl_c_in_the_middle_of_the_tests_leaves_nothing() {
+    let app = App::small(WEB, "true");
+    let manifest = serde_json::json!({
+        "stack": "debian-12",
+        "environments": { "test": {
+            "addons": ["heroku-redis:in-dyno"],
+            "scripts": { "test": "echo tests begin; exec tail -f /dev/null" },
+        } },
+    });
+    app.write("app.json", &manifest.to_string());
+    let up = app.up(&["--json", "--port", &free_port()]);
+    up.hears("tests begin");
+    up.interrupt();
+    let ended = up.end();
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.stderr);
+    assert_eq!(ended.result()["cause"], "interrupted");
+    assert_eq!(app.left(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn down_stops_an_app_and_keeps_its_data_until_it_is_told_otherwise() {
+    let app = App::small(WEB, "true");
+    app.write("app.json", &serde_json::json!({ "stack": "debian-12", "addons": ["heroku-redis"] }).to_string());
+    assert!(app.down(&[]).stdout[0].contains("nothing to stop"));
+    let mut up = app.up(&["--port", &free_port()]);
+    up.live();
+
+    let stopped = app.down(&[]);
+    assert!(stopped.stdout[0].contains("the data of redis"), "{:?}", stopped.stdout);
+    assert_eq!(up.end().status.code(), Some(0));
+    let left = app.left();
+    assert_eq!(left.len(), 2, "the add-on and its network: {left:?}");
+    assert_eq!(words(&docker(&["ps", "-q", "--filter", &app.lane()])), [""; 0]);
+    assert_eq!(app.caches().len(), 2);
+
+    app.down(&["--volumes"]);
+    assert_eq!((app.left(), app.caches(), app.images()), (vec![], vec![], vec![]));
+    assert!(!app.folder().join(".packhorse").exists());
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
 fn ctrl_c_stops_all_that_was_started() {
     let app = App::small(&format!("{WEB}worker: exec python3 -c 'import signal; signal.pause()'\n"), "true");
     let mut up = app.up(&["--port", &free_port()]);
@@ -434,6 +640,6 @@ fn ctrl_c_stops_all_that_was_started() {
     up.interrupt();
     let ended = up.end();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-    assert_eq!(words(&docker(&["ps", "-q", "--filter", &app.lane()])), [""; 0]);
+    assert_eq!(app.left(), [""; 0], "no container, no network");
     assert!(TcpStream::connect(address).is_err());
 }

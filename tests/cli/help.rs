@@ -6,9 +6,10 @@ use packhorse::ui::ExitCode;
 
 use super::{Bench, assert_file};
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 21] = [
     &[],
     &["up"],
+    &["down"],
     &["image"],
     &["image", "build"],
     &["build"],

@@ -42,9 +42,7 @@ where
         advice: if is_expiry(code) { LOG_IN } else { "" },
     };
     match kind {
-        Kind::Missing => Failure::NotFound {
-            what: format!("something that is needed to {doing} ({})", answer.message.trim_end_matches('.')),
-        },
+        Kind::Missing => Failure::NotFound { what: answer.message },
         Kind::Conflict => Failure::Conflict { what: answer.message },
         Kind::Denied => Failure::Denied { doing, source: answer.into() },
         Kind::Passing => Failure::Unavailable { doing, source: answer.into() },
