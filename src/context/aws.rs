@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{docker, engine};
 use crate::adapters::aws::{
     AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
-    EventBridgePhaseEvents, S3Artifacts, SsmParameters,
+    EventBridgePhaseEvents, S3Artifacts, S3Buckets, SsmParameters,
 };
 use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
@@ -123,8 +123,8 @@ pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> 
         }
         Err(error) => return Err(CliError::usage("this event cannot be used").because(error)),
     };
-    let Addressed { lane, events, artifact_bucket } = event;
-    let orchestrator = orchestrator(session, args.place, artifact_bucket).await?;
+    let Addressed { lane, events } = event;
+    let orchestrator = orchestrator(session, args.place).await?;
     match orchestrator.handle(&lane, &events).await? {
         Handled::Done => session.printer.note(format_args!("Handled an event of {lane}")),
         Handled::Ignored(reason) => session.printer.note(format_args!("Ignored an event of {lane}: {reason}")),
@@ -140,7 +140,7 @@ pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> 
 
 /// Looks at everything in flight, and with `follow` goes on until nothing is.
 pub(super) async fn sweep(session: &Session, place: PlaceChoice, follow: bool) -> Result<(), CliError> {
-    let orchestrator = orchestrator(session, place, None).await?;
+    let orchestrator = orchestrator(session, place).await?;
     loop {
         let swept = orchestrator.sweep().await?;
         if !follow || swept.lanes == 0 {
@@ -166,15 +166,16 @@ async fn follow(session: &Session, orchestrator: &Orchestrator, lane: &LaneKey) 
     }
 }
 
-async fn orchestrator(session: &Session, place: PlaceChoice, bucket: Option<String>) -> Result<Orchestrator, CliError> {
+async fn orchestrator(session: &Session, place: PlaceChoice) -> Result<Orchestrator, CliError> {
     if place == PlaceChoice::Ecs {
         return Err(CliError::usage("ECS as the place of tasks and services is not in this build yet")
             .hint("use `--place docker` to run the release on this machine"));
     }
     let clients = clients(session).await?;
-    let bucket = variable(env_vars::ARTIFACT_BUCKET).or(bucket).unwrap_or_default();
+    let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), Arc::new(SystemClock)));
+    let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
     let place = ContainerPlace::new(
-        Arc::new(docker::connect().await?),
+        Arc::new(docker::connect_with(credentials.clone()).await?),
         Arc::new(SsmParameters::new(clients.ssm())),
         Arc::new(SystemClock),
         Arc::new(NoProxy),
@@ -182,7 +183,8 @@ async fn orchestrator(session: &Session, place: PlaceChoice, bucket: Option<Stri
     )?;
     Ok(Orchestrator {
         lanes: lanes(&clients),
-        artifacts: Arc::new(S3Artifacts::new(clients.s3(), bucket)),
+        artifacts: Arc::new(S3Buckets::new(clients.s3(), variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default())),
+        images: engine::registry(credentials)?,
         builds: Arc::new(CodeBuild::new(&clients)),
         place: Arc::new(place),
         review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),

@@ -23,6 +23,7 @@ use crate::domain::names::{AppName, PullRequest};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::orchestrator::{LanePorts, Orchestrator};
+use crate::ports::artifacts::OneStore;
 use crate::ports::failure::Failure;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
@@ -119,7 +120,8 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     };
     let orchestrator = Arc::new(Orchestrator {
         lanes,
-        artifacts,
+        artifacts: Arc::new(OneStore(artifacts)),
+        images: engine,
         builds: builds.clone(),
         place: place.clone(),
         review_apps: Arc::new(NoStacks),

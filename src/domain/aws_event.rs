@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::lane::{BuildResult, Event, LaneKey, Phase, PhaseChange};
+use super::lane::{BuildResult, Event, LaneKey, Outputs, Phase, PhaseChange};
 use super::names::{BuildArn, BuildNumber, EpochSeconds, PullRequest};
+use crate::env_vars;
 
 /// An event, addressed to its lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,6 @@ pub struct Addressed {
     pub lane: LaneKey,
     /// What it says, in the order in which it happened.
     pub events: Vec<Event>,
-    /// The bucket that holds the build's artifacts, where the event names it.
-    pub artifact_bucket: Option<String>,
 }
 
 /// Why an event says nothing to a lane.
@@ -136,7 +135,7 @@ pub fn read(text: &str) -> Result<Addressed, EventError> {
         (PhaseChange::SOURCE, PhaseChange::DETAIL_TYPE) => {
             let change: PhaseChange =
                 serde_json::from_value(envelope.detail).map_err(|error| field("detail", error))?;
-            Ok(Addressed { lane: change.lane(), events: vec![Event::Tick], artifact_bucket: None })
+            Ok(Addressed { lane: change.lane(), events: vec![Event::Tick] })
         }
         _ => Err(EventError::Unused { source_name: envelope.source, detail_type: envelope.detail_type }),
     }
@@ -159,6 +158,10 @@ fn codebuild(detail: &BuildDetail) -> Result<Addressed, EventError> {
         arn,
         commit: String::new(),
         started,
+        outputs: Outputs {
+            bucket: information.artifact.location.as_deref().and_then(bucket).unwrap_or_default(),
+            repository: variable(information, env_vars::DOCKER_REPO).unwrap_or_default().to_owned(),
+        },
         by_runner: false,
     }];
     match (&detail.completed_phase, &detail.build_status) {
@@ -166,7 +169,7 @@ fn codebuild(detail: &BuildDetail) -> Result<Addressed, EventError> {
         (None, Some(status)) => events.extend(build_ended(number, status, information)),
         (None, None) => {}
     }
-    Ok(Addressed { lane: lane(detail)?, events, artifact_bucket: bucket(information) })
+    Ok(Addressed { lane: lane(detail)?, events })
 }
 
 fn phase_ended(number: BuildNumber, phase: &str, detail: &BuildDetail) -> Option<Event> {
@@ -243,13 +246,10 @@ fn build_number(information: &BuildInformation) -> Result<BuildNumber, EventErro
 
 fn lane(detail: &BuildDetail) -> Result<LaneKey, EventError> {
     let information = &detail.additional_information;
-    let variable = |name: &str| {
-        let plain = |variable: &&Variable| variable.name == name && variable.kind.as_deref() == Some("PLAINTEXT");
-        information.environment.environment_variables.iter().find(plain).and_then(|variable| variable.value.as_deref())
-    };
-    let name = variable("APPNAME").filter(|name| !name.is_empty()).unwrap_or(&detail.project_name);
+    let variable = |name: &str| variable(information, name);
+    let name = variable(env_vars::APPNAME).filter(|name| !name.is_empty()).unwrap_or(&detail.project_name);
     let app = name.parse().map_err(|error| field("detail.project-name", error))?;
-    if variable("PIPELINE") != Some("1") {
+    if variable(env_vars::PIPELINE) != Some("1") {
         return Ok(LaneKey::app(app));
     }
     let version = information.source_version.as_deref().unwrap_or_default();
@@ -258,8 +258,14 @@ fn lane(detail: &BuildDetail) -> Result<LaneKey, EventError> {
     Ok(LaneKey { app, pull_request: Some(pull_request) })
 }
 
-fn bucket(information: &BuildInformation) -> Option<String> {
-    let location = information.artifact.location.as_deref()?;
+/// A variable of the project that stands in the event itself; the value of a parameter does not.
+fn variable<'a>(information: &'a BuildInformation, name: &str) -> Option<&'a str> {
+    let plain = |variable: &&Variable| variable.name == name && variable.kind.as_deref() == Some("PLAINTEXT");
+    information.environment.environment_variables.iter().find(plain).and_then(|variable| variable.value.as_deref())
+}
+
+/// The bucket of artifacts that lie at `arn:aws:s3:::bucket/folder`.
+pub(crate) fn bucket(location: &str) -> Option<String> {
     let bucket = location.rsplit(":::").next()?.split('/').next()?;
     (!bucket.is_empty()).then(|| bucket.to_owned())
 }
@@ -296,8 +302,11 @@ mod tests {
     fn the_first_event_of_a_build_has_no_number_of_its_own() {
         let first = sample("codebuild-state-in-progress");
         assert_eq!(first.lane.to_string(), "demo-python");
-        assert_eq!(first.artifact_bucket.as_deref(), Some("apppack-demo-python-artifacts-111122223333"));
-        let [Event::BuildStarted { number, started, logs, .. }] = &first.events[..] else { panic!("{first:?}") };
+        let [Event::BuildStarted { number, started, logs, outputs, .. }] = &first.events[..] else {
+            panic!("{first:?}")
+        };
+        assert_eq!(outputs.bucket, "apppack-demo-python-artifacts-111122223333");
+        assert!(outputs.repository.ends_with("/demo-python"), "{outputs:?}");
         assert_eq!(*number, BuildNumber(42));
         assert_eq!(*started, EpochSeconds(1_773_482_405));
         assert_eq!(logs, "cloudwatch:///aws/codebuild/demo-python#3f6c1d2e-8b74-4c51-9a0d-6e2f7b9c4d10");

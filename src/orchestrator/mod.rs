@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 pub use advance::LanePorts;
 
-use crate::ports::artifacts::ArtifactStore;
+use crate::ports::artifacts::ArtifactStores;
 use crate::ports::build_service::BuildService;
+use crate::ports::image_store::ImageStore;
 use crate::ports::place::Place;
 use crate::ports::review_apps::ReviewApps;
 
@@ -22,7 +23,9 @@ pub struct Orchestrator {
     /// Lanes and what clients see of them.
     pub lanes: LanePorts,
     /// The artifacts of the apps' builds.
-    pub artifacts: Arc<dyn ArtifactStore>,
+    pub artifacts: Arc<dyn ArtifactStores>,
+    /// Tells the digests of their images.
+    pub images: Arc<dyn ImageStore>,
     /// Where builds run.
     pub builds: Arc<dyn BuildService>,
     /// Where tasks and services run.

@@ -49,7 +49,7 @@ impl Orchestrator {
         let ended = |exit, logs| vec![Event::TaskEnded { task: key.clone(), exit, logs }];
         Ok(match self.place.task(&lane.key, &task.key).await? {
             TaskStatus::Running { arn, logs } if !task.running => vec![Event::TaskRunning { task: key, arn, logs }],
-            TaskStatus::Exited { code, log } => ended(TaskExit::Code(code), self.keep_log(&key, log).await?),
+            TaskStatus::Exited { code, log } => ended(TaskExit::Code(code), self.keep_log(build, &key, log).await?),
             TaskStatus::Gone { reason } => ended(TaskExit::NoCode { reason }, String::new()),
             TaskStatus::Unknown => ended(TaskExit::Unknown, String::new()),
             TaskStatus::NeverRequested if task.requested => ended(TaskExit::Unknown, String::new()),
@@ -58,18 +58,19 @@ impl Orchestrator {
     }
 
     /// Copies a task's log to the artifacts; its location is told only once the object is there.
-    async fn keep_log(&self, key: &TaskKey, log: Option<Vec<u8>>) -> Result<String, Failure> {
+    async fn keep_log(&self, build: &Build, key: &TaskKey, log: Option<Vec<u8>>) -> Result<String, Failure> {
         let Some(log) = log else { return Ok(String::new()) };
         let name = format!("{}/{}.log", key.build, key.kind.phase());
-        self.artifacts.put(&name, Bytes::from(log)).await?;
-        Ok(self.artifacts.url(&name))
+        let artifacts = self.artifacts.of(&build.outputs.bucket);
+        artifacts.put(&name, Bytes::from(log)).await?;
+        Ok(artifacts.url(&name))
     }
 }
 
 /// What a build's service knows of it, as the events that would have told it.
 fn build_events(facts: BuildFacts) -> Vec<Event> {
-    let BuildFacts { arn, number, started, commit, logs, image_built, tests_passed, result } = facts;
-    let mut events = vec![Event::BuildStarted { number, arn, commit, started, logs, by_runner: false }];
+    let BuildFacts { arn, number, started, commit, logs, outputs, image_built, tests_passed, result } = facts;
+    let mut events = vec![Event::BuildStarted { number, arn, commit, started, logs, outputs, by_runner: false }];
     events.extend(image_built.then_some(Event::ImageBuilt { number }));
     events.extend(tests_passed.then_some(Event::TestsPassed { number, by_runner: false }));
     events.extend(result.map(|result| Event::BuildEnded { number, result }));

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Orchestrator;
-use crate::domain::lane::{ArtifactsRead, Lane, LaneKey, ReleasePlan, Service};
+use crate::domain::build_environment::BuildLabel;
+use crate::domain::lane::{ArtifactsRead, Build, Lane, LaneKey, Phase, ReleasePlan, Service};
 use crate::domain::manifest::{AppPackToml, SourceFile};
 use crate::domain::names::BuildNumber;
 use crate::domain::namespace::Namespace;
-use crate::ports::failure::Failure;
+use crate::domain::tags;
+use crate::image::{Repository, Tag};
+use crate::ports::failure::{Failure, chain};
 use crate::ports::place::Place;
 
 /// The parts of `build.json` that name the image.
@@ -25,36 +28,85 @@ struct ImageMetadata {
     digest: String,
 }
 
+/// How long the tag of an image may come after its build. Who builds outside CodeBuild sets it after the build was started
+/// (`data-contract` 4.7).
+const TAG_DELAY: u64 = 120;
+
 impl Orchestrator {
     /// Looks at what a build left behind; what is missing or wrong is part of the answer.
     pub(crate) async fn read_artifacts(&self, lane: &Lane, build: BuildNumber) -> Result<ArtifactsRead, Failure> {
         let file = |name: &str| format!("{build}/{name}");
         let [build_log, test_log] = [file("build.log"), file("test.log")];
         let config = file(&Namespace::default().config_file());
-        let (build_content, test_content) =
-            (self.artifacts.get(&build_log).await?, self.artifacts.get(&test_log).await?);
+        let artifacts = self.artifacts.of(lane.builds.get(&build).map_or("", |build| &build.outputs.bucket));
+        let (build_content, test_content) = (artifacts.get(&build_log).await?, artifacts.get(&test_log).await?);
         let empty = |content: &Option<Bytes>| content.as_ref().is_some_and(Bytes::is_empty);
-        let plan = match (self.artifacts.get(&config).await?, self.artifacts.get(&file("build.json")).await?) {
-            (Some(config), Some(metadata)) => Some(plan(&lane.key, &config, &metadata, self.place.as_ref())),
-            (None, _) => Some(Err(format!("the artifact `{config}` is missing"))),
-            (_, None) => Some(Err(format!("the artifact `{}` is missing", file("build.json")))),
+        let skipped = empty(&build_content) && empty(&test_content);
+        // Only a build that goes on needs one; looking for the image of another one would wait for nothing.
+        let goes_on = !skipped && lane.builds.get(&build).is_some_and(Build::in_flight);
+        let plan = match artifacts.get(&config).await? {
+            None => Some(Err(format!("the artifact `{config}` is missing"))),
+            Some(_) if !goes_on => None,
+            Some(config) => {
+                let metadata = artifacts.get(&file("build.json")).await?;
+                Some(match self.image(lane, build, metadata).await? {
+                    Ok(image) => plan(&lane.key, &config, image, self.place.as_ref()),
+                    Err(cause) => Err(cause),
+                })
+            }
         };
         Ok(ArtifactsRead {
-            skipped: empty(&build_content) && empty(&test_content),
-            build_log: build_content.map(|_| self.artifacts.url(&build_log)),
-            test_log: test_content.map(|_| self.artifacts.url(&test_log)),
+            skipped,
+            build_log: build_content.map(|_| artifacts.url(&build_log)),
+            test_log: test_content.map(|_| artifacts.url(&test_log)),
             plan,
         })
     }
+
+    /// Names a build's image by digest: as `build.json` does, else by the tag that every builder sets.
+    async fn image(
+        &self,
+        lane: &Lane,
+        build: BuildNumber,
+        metadata: Option<Bytes>,
+    ) -> Result<Result<String, String>, Failure> {
+        if let Some(metadata) = metadata {
+            return Ok(image_of_metadata(&metadata));
+        }
+        let known = lane.builds.get(&build);
+        let name = known.map_or("", |build| &build.outputs.repository);
+        let Ok(repository) = name.parse::<Repository>() else {
+            return Ok(Err(format!("the artifact `{build}/build.json` is missing, and the repository is not known")));
+        };
+        let [_, tag, _] = tags::released("", &BuildLabel::Numbered(build));
+        let Ok(tag) = tag.parse::<Tag>() else { return Ok(Err(format!("`{tag}` is not a tag"))) };
+        let image = repository.tagged(tag);
+        match self.images.resolve(&image).await {
+            Ok(digest) => Ok(Ok(repository.at(digest).to_string())),
+            Err(Failure::NotFound { .. }) => {
+                let began = known.and_then(|build| build.phases.get(&Phase::Finalize)).map_or(0, |phase| phase.start.0);
+                if self.lanes.clock.now().0 < began + TAG_DELAY {
+                    return Err(Failure::unavailable("find the image", format!("{image} is not there yet")));
+                }
+                Ok(Err(format!("{image} does not exist")))
+            }
+            Err(failure) if failure.is_passing() => Err(failure),
+            Err(failure) => Ok(Err(chain(&failure))),
+        }
+    }
 }
 
-fn plan(lane: &LaneKey, config: &[u8], metadata: &[u8], place: &dyn Place) -> Result<ReleasePlan, String> {
-    let unreadable = |problem: &dyn std::fmt::Display| format!("the archived config file cannot be read: {problem}");
-    let file = SourceFile::decode(&Namespace::default().config_file(), config).map_err(|error| unreadable(&error))?;
-    let config = AppPackToml::read_effective(&file).map_err(|problems| unreadable(&problems))?.value;
+fn image_of_metadata(metadata: &[u8]) -> Result<String, String> {
     let metadata: BuildMetadata =
         serde_json::from_slice(metadata).map_err(|error| format!("`build.json` cannot be read: {error}"))?;
     let image = metadata.image.ok_or("`build.json` names no image")?;
+    Ok(by_digest(&image.reference, &image.digest))
+}
+
+fn plan(lane: &LaneKey, config: &[u8], image: String, place: &dyn Place) -> Result<ReleasePlan, String> {
+    let unreadable = |problem: &dyn std::fmt::Display| format!("the archived config file cannot be read: {problem}");
+    let file = SourceFile::decode(&Namespace::default().config_file(), config).map_err(|error| unreadable(&error))?;
+    let config = AppPackToml::read_effective(&file).map_err(|problems| unreadable(&problems))?.value;
     let services: BTreeMap<_, _> = (config.services.into_iter())
         .map(|(process, command)| {
             let arn = place.service_arn(lane, &process);
@@ -66,7 +118,7 @@ fn plan(lane: &LaneKey, config: &[u8], metadata: &[u8], place: &dyn Place) -> Re
     }
     Ok(ReleasePlan {
         sequence: 0,
-        image: by_digest(&image.reference, &image.digest),
+        image,
         release_command: config.release_command,
         postdeploy_command: config.initialize_command,
         services,

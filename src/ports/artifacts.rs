@@ -1,5 +1,7 @@
 //! The artifact store of an app: logs, config and metadata of its builds.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -16,4 +18,20 @@ pub trait ArtifactStore: Send + Sync {
 
     /// Returns where clients find a file, such as `s3://bucket/42/build.log`.
     fn url(&self, key: &str) -> String;
+}
+
+/// Finds the artifact store of an app: each app and each pipeline has one of its own.
+pub trait ArtifactStores: Send + Sync {
+    /// Returns the store in this bucket; an empty text stands for the one that is used unless told otherwise.
+    fn of(&self, bucket: &str) -> Arc<dyn ArtifactStore>;
+}
+
+/// The same store for every app, as on one machine.
+#[derive(Clone)]
+pub struct OneStore(pub Arc<dyn ArtifactStore>);
+
+impl ArtifactStores for OneStore {
+    fn of(&self, _: &str) -> Arc<dyn ArtifactStore> {
+        Arc::clone(&self.0)
+    }
 }

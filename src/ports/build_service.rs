@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::failure::Failure;
-use crate::domain::lane::BuildResult;
+use crate::domain::lane::{BuildResult, Outputs};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// A build as its service knows it.
@@ -19,6 +19,8 @@ pub struct BuildFacts {
     pub commit: String,
     /// Where its log can be followed, or empty.
     pub logs: String,
+    /// Where it leaves its results.
+    pub outputs: Outputs,
     /// Whether its BUILD phase succeeded.
     pub image_built: bool,
     /// Whether its `POST_BUILD` phase succeeded after a BUILD that did.

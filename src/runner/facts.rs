@@ -3,8 +3,9 @@
 use super::error::RunnerError;
 use super::session::Session;
 use super::state::LaneUse;
-use crate::domain::lane::{Event, LaneKey, Phase};
+use crate::domain::lane::{Event, LaneKey, Outputs, Phase};
 use crate::domain::names::BuildNumber;
+use crate::env_vars;
 use crate::orchestrator::advance::{Advanced, advance};
 use crate::ports::failure::Failure;
 
@@ -22,6 +23,10 @@ impl Session<'_> {
             commit: self.state.commit.clone(),
             started: self.environment.started_seconds().map_or_else(|| self.now(), crate::domain::names::EpochSeconds),
             logs: self.environment.logs.clone(),
+            outputs: Outputs {
+                bucket: self.cx.settings.variables.get(env_vars::ARTIFACT_BUCKET).cloned().unwrap_or_default(),
+                repository: self.environment.repository.clone().unwrap_or_default(),
+            },
             by_runner: true,
         };
         self.report(&event).await.map(|_| ())

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::domain::lane::BuildResult;
+use crate::domain::lane::{BuildResult, Outputs};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 use crate::ports::build_service::{BuildFacts, BuildService};
 use crate::ports::failure::Failure;
@@ -48,6 +48,7 @@ impl BuildService for LocalBuilds {
                 started: EpochSeconds(0),
                 commit: String::new(),
                 logs: String::new(),
+                outputs: Outputs::default(),
                 image_built: false,
                 tests_passed: false,
                 result,

@@ -201,7 +201,7 @@ impl Pipeline {
         for name in ARTIFACTS.into_iter().chain([config.as_str()]) {
             match std::fs::read(cx.settings.outputs.join(name)) {
                 Ok(content) => {
-                    self.orchestrator.artifacts.put(&format!("{number}/{name}"), Bytes::from(content)).await?;
+                    self.runner.artifacts.put(&format!("{number}/{name}"), Bytes::from(content)).await?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Failure::refused(format!("read the artifact `{name}`"), error)),

@@ -1,9 +1,13 @@
 //! The real thing: real engines, real images.
 
+#[cfg(feature = "aws")]
+mod codebuild;
 mod commands;
 mod docker_engine;
 mod docker_place;
 mod docker_tests;
+#[cfg(feature = "aws")]
+mod event_log;
 mod image_build;
 mod pack;
 mod pull_requests;

@@ -5,13 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use packhorse::domain::lane::{BuildResult, Ending, Event, LaneKey, Phase, build_record};
+use packhorse::domain::lane::{BuildResult, Ending, Event, LaneKey, Outputs, Phase, build_record};
 use packhorse::domain::names::{BuildNumber, EpochSeconds};
 use packhorse::orchestrator::advance::advance;
 use packhorse::orchestrator::{LanePorts, Orchestrator};
+use packhorse::ports::artifacts::OneStore;
 use packhorse::ports::failure::Failure;
 
 use super::world::{World, arn};
+use crate::support::no_images::NoImages;
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -85,7 +87,8 @@ fn orchestrator(world: &World) -> Arc<Orchestrator> {
     let world = Arc::new(world.clone());
     Arc::new(Orchestrator {
         lanes: LanePorts { lanes: world.clone(), records: world.clone(), events: world.clone(), clock: world.clone() },
-        artifacts: world.clone(),
+        artifacts: Arc::new(OneStore(world.clone())),
+        images: Arc::new(NoImages),
         builds: world.clone(),
         place: world.clone(),
         review_apps: world,
@@ -115,6 +118,7 @@ fn tell(
             commit: String::new(),
             started: EpochSeconds(script.started),
             logs: "cloudwatch://group#stream".to_owned(),
+            outputs: Outputs::default(),
             by_runner,
         };
         let mut send = |events: Vec<Event>| {
@@ -162,6 +166,7 @@ fn running(world: &World, orchestrator: &Arc<Orchestrator>, key: &LaneKey, numbe
             commit: format!("commit{number}"),
             started: EpochSeconds(script.started),
             logs: "cloudwatch://group#stream".to_owned(),
+            outputs: Outputs::default(),
             by_runner: true,
         };
         let outcome = match script.fails_in {
@@ -230,6 +235,7 @@ fn come_to_rest(world: &World, orchestrator: &Arc<Orchestrator>, actors: Vec<Act
                     commit: facts.commit,
                     started: facts.started,
                     logs: facts.logs,
+                    outputs: facts.outputs,
                     by_runner: false,
                 };
                 let mut actor = handling(orchestrator, &key, vec![started]);

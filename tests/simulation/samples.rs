@@ -18,13 +18,15 @@ use packhorse::domain::lane::{
 };
 use packhorse::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, ProcessType, PullRequest};
 use packhorse::orchestrator::{LanePorts, Orchestrator};
-use packhorse::ports::artifacts::ArtifactStore;
+use packhorse::ports::artifacts::{ArtifactStore, OneStore};
 use packhorse::ports::build_service::{BuildFacts, BuildService};
 use packhorse::ports::failure::Failure;
 use packhorse::ports::lane_store::{LaneStore, Version};
 use packhorse::ports::place::{Place, TaskRequest, TaskStatus};
 use packhorse::ports::records::Records;
 use packhorse::ports::review_apps::ReviewApps;
+
+use crate::support::no_images::NoImages;
 
 /// Build 42 succeeds, 43 fails in its image build, 44 is stopped. The hint is ours.
 const SAMPLES: [&str; 7] = [
@@ -125,7 +127,8 @@ fn truth() -> Vec<BuildFacts> {
     let ends = ["codebuild-state-succeeded", "codebuild-state-failed", "codebuild-state-stopped"];
     let facts = ends.map(|name| {
         let events = sample(name).events;
-        let [Event::BuildStarted { number, arn, started, logs, .. }, Event::BuildEnded { result, .. }] = &events[..]
+        let [Event::BuildStarted { number, arn, started, logs, outputs, .. }, Event::BuildEnded { result, .. }] =
+            &events[..]
         else {
             panic!("{events:?}")
         };
@@ -136,6 +139,7 @@ fn truth() -> Vec<BuildFacts> {
             started: *started,
             commit: format!("commit-{number}"),
             logs: logs.clone(),
+            outputs: outputs.clone(),
             image_built: succeeded,
             tests_passed: succeeded,
             result: Some(result.clone()),
@@ -176,7 +180,8 @@ fn end_after(events: &[&Addressed]) -> End {
             // Everything happens within a second: when an event arrives is no part of the end.
             clock: Arc::new(SettableClock::new(EpochSeconds(1_773_500_000))),
         },
-        artifacts,
+        artifacts: Arc::new(OneStore(artifacts)),
+        images: Arc::new(NoImages),
         builds: world.clone(),
         place: world.clone(),
         review_apps: world.clone(),

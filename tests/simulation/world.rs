@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use packhorse::domain::lane::{
-    BuildRecord, BuildResult, DeployStatus, Lane, LaneKey, PhaseChange, ReleasePlan, ServicesState, TaskKey, TaskKind,
+    BuildRecord, BuildResult, DeployStatus, Lane, LaneKey, Outputs, PhaseChange, ReleasePlan, ServicesState, TaskKey,
+    TaskKind,
 };
 use packhorse::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, ProcessType, PullRequest};
 use packhorse::ports::artifacts::ArtifactStore;
@@ -180,6 +181,7 @@ impl State {
             started: EpochSeconds(script.started),
             commit: format!("commit{number}"),
             logs: "cloudwatch://group#stream".to_owned(),
+            outputs: Outputs::default(),
             image_built: alive_at(script.built) && script.fails_in != Some("build"),
             tests_passed: alive_at(script.tested) && !matches!(script.fails_in, Some("build" | "test")),
             result,

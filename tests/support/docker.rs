@@ -42,7 +42,7 @@ pub(crate) fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Removes whatever begins with a random name: containers, networks and images, also when the test failed.
+/// Removes whatever begins with a random name: containers, networks, volumes and images, also when the test failed.
 pub(crate) struct Broom(pub(crate) String);
 
 impl Drop for Broom {
@@ -50,7 +50,10 @@ impl Drop for Broom {
         let script = r#"
             for c in $("$0" ps -aq --filter "name=$1"); do "$0" rm -f -v "$c"; done
             for n in $("$0" network ls -q --filter "name=$1"); do "$0" network rm "$n"; done
-            "$0" images --format '{{.Repository}}:{{.Tag}}' | grep -F "$1" | while read -r i; do "$0" rmi "$i"; done"#;
+            for v in $("$0" volume ls -q --filter "name=$1"); do "$0" volume rm "$v"; done
+            "$0" images --format '{{.Repository}}:{{.Tag}}' | grep -F "$1" | while read -r i; do "$0" rmi "$i"; done
+            "$0" images --digests --format '{{.Repository}}@{{.Digest}}' | grep -F "$1" |
+                while read -r i; do "$0" rmi "$i"; done"#;
         let _ = Command::new("/bin/bash")
             .args(["-c", script, &parts::docker_cli(), &self.0])
             .stdout(Stdio::null())

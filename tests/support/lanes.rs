@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use packhorse::domain::lane::{
-    Build, BuildRecord, DeployStatus, Ending, Lane, LaneKey, Phase, PhaseRecord, PhaseState, ProcessRecord,
+    Build, BuildRecord, DeployStatus, Ending, Lane, LaneKey, Outputs, Phase, PhaseRecord, PhaseState, ProcessRecord,
 };
 use packhorse::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
@@ -34,6 +34,7 @@ pub(crate) fn lane_with(key: &LaneKey, number: u64) -> Lane {
         commit: "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432".to_owned(),
         started: EpochSeconds(1_767_225_600),
         runner_reports: true,
+        outputs: Outputs::default(),
         phases: BTreeMap::from([(Phase::Build, started_build(key, number))]),
         plan: None,
         task: None,

@@ -3,6 +3,8 @@
 pub(crate) mod account;
 pub(crate) mod app;
 pub(crate) mod aws;
+#[cfg(feature = "aws")]
+pub(crate) mod build_service;
 pub(crate) mod client_decoder;
 pub(crate) mod codebuild;
 pub(crate) mod docker;
@@ -11,6 +13,9 @@ pub(crate) mod fault_proxy;
 pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
+pub(crate) mod no_images;
+#[cfg(feature = "aws")]
+pub(crate) mod orchestrated;
 pub(crate) mod parts;
 pub(crate) mod step;
 pub(crate) mod suite;

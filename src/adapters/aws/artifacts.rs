@@ -1,5 +1,7 @@
 //! Artifacts in S3.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -9,7 +11,7 @@ use tracing::debug;
 
 use super::failure::sort;
 use crate::adapters::artifact_key;
-use crate::ports::artifacts::ArtifactStore;
+use crate::ports::artifacts::{ArtifactStore, ArtifactStores};
 use crate::ports::failure::Failure;
 
 /// Keeps artifacts as objects of one bucket.
@@ -17,6 +19,27 @@ use crate::ports::failure::Failure;
 pub struct S3Artifacts {
     client: Client,
     bucket: String,
+}
+
+/// Finds the buckets of apps.
+#[derive(Debug, Clone)]
+pub struct S3Buckets {
+    client: Client,
+    usual: String,
+}
+
+impl S3Buckets {
+    /// Uses the bucket `usual` where a build does not say which one is its own; it may be empty.
+    pub fn new(client: Client, usual: impl Into<String>) -> Self {
+        Self { client, usual: usual.into() }
+    }
+}
+
+impl ArtifactStores for S3Buckets {
+    fn of(&self, bucket: &str) -> Arc<dyn ArtifactStore> {
+        let bucket = if bucket.is_empty() { &self.usual } else { bucket };
+        Arc::new(S3Artifacts::new(self.client.clone(), bucket))
+    }
 }
 
 /// How often an object is asked for when its body breaks off: the client repeats requests, not bodies.

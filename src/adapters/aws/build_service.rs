@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::operation::stop_build::StopBuildError;
-use aws_sdk_codebuild::types::{Build, BuildPhaseType, StatusType};
+use aws_sdk_codebuild::types::{Build, BuildPhaseType, EnvironmentVariableType, ProjectEnvironment, StatusType};
 use tracing::warn;
 
 use super::clients::Clients;
 use super::failure::sort;
-use crate::domain::aws_event::{BuildPhase, failure, log_location};
-use crate::domain::lane::BuildResult;
+use crate::domain::aws_event::{BuildPhase, bucket, failure, log_location};
+use crate::domain::lane::{BuildResult, Outputs};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
+use crate::env_vars;
 use crate::ports::build_service::{BuildFacts, BuildService};
 use crate::ports::failure::Failure;
 
@@ -86,11 +87,24 @@ fn facts(build: &Build) -> Option<BuildFacts> {
         started: EpochSeconds(started),
         commit: build.resolved_source_version().unwrap_or_default().to_owned(),
         logs: log_location(group, stream, build.project_name().unwrap_or_default(), &arn),
+        outputs: outputs(build),
         image_built,
         tests_passed: image_built && succeeded(&BuildPhaseType::PostBuild),
         result: result(build),
         arn,
     })
+}
+
+/// Where a build leaves its results, as its project says.
+fn outputs(build: &Build) -> Outputs {
+    let variables = build.environment().map(ProjectEnvironment::environment_variables).unwrap_or_default();
+    let plain = |kind: Option<&EnvironmentVariableType>| kind.is_none_or(|k| *k == EnvironmentVariableType::Plaintext);
+    let repository = variables
+        .iter()
+        .find(|variable| variable.name == env_vars::DOCKER_REPO && plain(variable.r#type.as_ref()))
+        .map(|variable| variable.value.clone());
+    let bucket = build.artifacts().and_then(|artifacts| artifacts.location()).and_then(bucket);
+    Outputs { bucket: bucket.unwrap_or_default(), repository: repository.unwrap_or_default() }
 }
 
 fn result(build: &Build) -> Option<BuildResult> {

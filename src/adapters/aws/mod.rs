@@ -17,7 +17,7 @@ mod records;
 mod review_apps;
 mod trust;
 
-pub use artifacts::S3Artifacts;
+pub use artifacts::{S3Artifacts, S3Buckets};
 pub use build_service::CodeBuild;
 pub use clients::{AwsSettings, Clients};
 pub use ecr::EcrCredentials;

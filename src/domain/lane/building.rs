@@ -9,7 +9,7 @@ use crate::domain::names::{BuildNumber, EpochSeconds};
 
 impl Step {
     pub(super) fn build_started(&mut self, event: &Event) -> Result<(), Irrelevant> {
-        let Event::BuildStarted { number, arn, commit, started, logs, by_runner } = event else {
+        let Event::BuildStarted { number, arn, commit, started, logs, outputs, by_runner } = event else {
             return Err("not about a start");
         };
         if self.lane.forgotten >= Some(*number) {
@@ -20,6 +20,7 @@ impl Step {
                 return Err("the build is over");
             }
             build.runner_reports |= by_runner;
+            build.outputs.learn(outputs);
             if build.commit.is_empty() {
                 build.commit.clone_from(commit);
             }
@@ -44,6 +45,7 @@ impl Step {
             commit: commit.clone(),
             started: *started,
             runner_reports: *by_runner,
+            outputs: outputs.clone(),
             phases: BTreeMap::new(),
             plan: None,
             task: None,

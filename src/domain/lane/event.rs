@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Phase, ReleasePlan, TaskKey};
+use super::state::{Outputs, Phase, ReleasePlan, TaskKey};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// Something that happened, as told by the runner, by AWS, or by the place where tasks and services run.
@@ -22,6 +22,8 @@ pub enum Event {
         started: EpochSeconds,
         /// Where its log can be followed.
         logs: String,
+        /// Where it leaves its results.
+        outputs: Outputs,
         /// Whether the runner tells, which then reports the build's further facts.
         by_runner: bool,
     },

@@ -19,8 +19,8 @@ pub use decide::{Decision, decide};
 pub use event::{Action, ActionId, ActionResult, ArtifactsRead, BuildResult, Event, ServicesState, TaskExit};
 pub use projection::{BuildRecord, DeployStatus, ProcessRecord, build_record, deploy_status};
 pub use state::{
-    Build, Ending, Lane, LaneKey, Phase, PhaseRecord, PhaseState, Release, ReleasePlan, Service, TaskKey, TaskKind,
-    TaskState,
+    Build, Ending, Lane, LaneKey, Outputs, Phase, PhaseRecord, PhaseState, Release, ReleasePlan, Service, TaskKey,
+    TaskKind, TaskState,
 };
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
             commit: String::new(),
             started: EpochSeconds(1000 + draw.build * 10),
             logs: "cloudwatch://group#stream".to_owned(),
+            outputs: Outputs::default(),
             by_runner: draw.flag,
         },
         2 => Event::ImageBuilt { number },

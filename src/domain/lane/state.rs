@@ -218,6 +218,27 @@ pub struct TaskState {
     pub running: bool,
 }
 
+/// Where a build leaves its results, as far as that is known; empty texts stand for what is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outputs {
+    /// The bucket of its artifacts. Each app and each pipeline has its own.
+    pub bucket: String,
+    /// The repository of its image.
+    pub repository: String,
+}
+
+impl Outputs {
+    /// Takes over what was not known yet.
+    pub(super) fn learn(&mut self, other: &Self) {
+        let Self { bucket, repository } = other;
+        for (known, told) in [(&mut self.bucket, bucket), (&mut self.repository, repository)] {
+            if known.is_empty() {
+                known.clone_from(told);
+            }
+        }
+    }
+}
+
 /// One build on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
@@ -231,6 +252,9 @@ pub struct Build {
     pub started: EpochSeconds,
     /// Whether the runner reports this build's facts. Then only the runner can say that tests passed.
     pub runner_reports: bool,
+    /// Where it leaves its results.
+    #[serde(default)]
+    pub outputs: Outputs,
     /// The phases that have begun.
     pub phases: BTreeMap<Phase, PhaseRecord>,
     /// What to run, once its artifacts were read.

@@ -148,6 +148,42 @@ fn envelope(build: &Build, detail_type: &str, at: Timestamp, detail: Map<String,
     })
 }
 
+/// A build as `BatchGetBuilds` tells of it.
+pub(super) fn described(build: &Build) -> Value {
+    let at = |time: Timestamp| json!(time.as_second());
+    let phases: Vec<Value> = build
+        .phases
+        .iter()
+        .map(|phase| {
+            let (code, message) = phase.context.split_once(": ").unwrap_or_default();
+            json!({
+                "phaseType": phase.name,
+                "phaseStatus": phase.status,
+                "startTime": at(phase.start),
+                "endTime": at(phase.end),
+                "contexts": [{ "statusCode": code, "message": message }],
+            })
+        })
+        .collect();
+    json!({
+        "id": build.id,
+        "arn": build.arn,
+        "buildNumber": build.number,
+        "projectName": build.project.name,
+        "buildStatus": build.status,
+        "buildComplete": true,
+        "currentPhase": "COMPLETED",
+        "startTime": at(build.started),
+        "sourceVersion": build.source_version,
+        "resolvedSourceVersion": build.commit,
+        "phases": phases,
+        "logs": {
+            "groupName": format!("/aws/codebuild/{}", build.project.name),
+            "streamName": build.id.split(':').nth(1),
+        },
+    })
+}
+
 /// CodeBuild's own format: `Mar 14, 2026 12:30:40 PM`.
 fn time(at: Timestamp) -> String {
     at.strftime("%b %-d, %Y %-I:%M:%S %p").to_string()

@@ -148,6 +148,11 @@ impl Build {
     pub(crate) fn events(&self) -> Vec<Value> {
         events::all(self)
     }
+
+    /// What CodeBuild's API says of the build.
+    pub(crate) fn described(&self) -> Value {
+        events::described(self)
+    }
 }
 
 impl Project {
