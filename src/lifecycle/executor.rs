@@ -42,6 +42,9 @@ impl Exit {
     }
 }
 
+/// Receives what a program prints. A type of its own, as `async_trait` would tie the bytes of a call to the whole run.
+pub type Output<'o> = dyn FnMut(&[u8]) + Send + 'o;
+
 /// Runs the programs of buildpacks.
 ///
 /// Each runs as the CNB user with umask 022, without new privileges, with standard input empty and with standard output and error
@@ -52,7 +55,7 @@ pub trait Executor: Send + Sync {
     ///
     /// An error means that the program could not be started, or was lost; a program that fails is an [`Exit`]. Dropping the future
     /// ends the program and all that it started.
-    async fn run(&self, program: &Program, output: &mut (dyn FnMut(&[u8]) + Send)) -> io::Result<Exit>;
+    async fn run(&self, program: &Program, output: &mut Output<'_>) -> io::Result<Exit>;
 
     /// Ends what earlier programs left running, and returns when it is gone.
     ///

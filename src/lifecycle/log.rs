@@ -43,3 +43,28 @@ impl dyn Log + '_ {
         self.line(Level::Info, &format!("===> {name}"));
     }
 }
+
+/// Keeps everything in memory.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Recorder(std::sync::Mutex<Vec<(Level, String)>>);
+
+#[cfg(test)]
+impl Recorder {
+    /// Returns the lines from `level` on.
+    pub(crate) fn lines(&self, level: Level) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|(at, _)| *at >= level).map(|(_, text)| text.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+impl Log for Recorder {
+    fn line(&self, level: Level, text: &str) {
+        self.0.lock().unwrap().push((level, text.to_owned()));
+    }
+
+    fn output(&self, bytes: &[u8]) {
+        self.line(Level::Info, &String::from_utf8_lossy(bytes));
+    }
+}

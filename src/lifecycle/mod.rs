@@ -5,16 +5,20 @@
 
 pub mod api;
 pub mod buildpack;
+pub mod detect;
 pub mod environment;
 pub mod executor;
 pub mod folders;
 pub mod go_json;
+pub mod inside;
 pub mod log;
 pub mod metadata;
 pub mod order;
 pub mod plan;
+pub mod site;
+pub mod store;
 pub mod target;
 pub mod toml_writer;
 
-pub use executor::{Executor, Exit, Program};
+pub use executor::{Executor, Exit, Output, Program};
 pub use folders::{Folder, Folders, Owner};
