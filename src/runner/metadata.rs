@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::session::Session;
 use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::names::EpochSeconds;
@@ -205,24 +204,6 @@ impl BuildMetadata {
             let reference = if run_image.image.is_empty() { name } else { run_image.image };
             BuilderMetadata { reference, digest }
         });
-    }
-}
-
-impl Session<'_> {
-    /// Fills in what every build has.
-    pub(super) fn begin_metadata(&mut self) {
-        let environment = &self.environment;
-        self.state.metadata = BuildMetadata {
-            app: environment.app.to_string(),
-            pull_request: environment.pull_request().map(|pr| pr.to_string()),
-            build_number: match environment.label.number() {
-                Some(number) => number.0.into(),
-                None => environment.label.to_string().into(),
-            },
-            build_arn: environment.arn.as_ref().map(ToString::to_string),
-            commit: self.state.commit.clone(),
-            ..BuildMetadata::default()
-        };
     }
 }
 

@@ -75,6 +75,22 @@ impl<'c> Session<'c> {
         name.parse().map_err(|source| RunnerError::ImageName { name, source })
     }
 
+    /// Fills in what every build has.
+    pub(super) fn begin_metadata(&mut self) {
+        let environment = &self.environment;
+        self.state.metadata = BuildMetadata {
+            app: environment.app.to_string(),
+            pull_request: environment.pull_request().map(|pr| pr.to_string()),
+            build_number: match environment.label.number() {
+                Some(number) => number.0.into(),
+                None => environment.label.to_string().into(),
+            },
+            build_arn: environment.arn.as_ref().map(ToString::to_string),
+            commit: self.state.commit.clone(),
+            ..BuildMetadata::default()
+        };
+    }
+
     /// Stores `{n}/build.json`, with how long this command took so far.
     ///
     /// Where a lane follows the build, the orchestrator needs it, so a failure counts. Elsewhere it is an extra that the role

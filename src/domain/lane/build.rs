@@ -1,6 +1,7 @@
 //! How one build moves from phase to phase.
 
-use super::state::{Build, Ending, Phase, PhaseRecord, PhaseState};
+use super::phase::{Phase, PhaseRecord, PhaseState};
+use super::state::{Build, Ending};
 use crate::domain::names::EpochSeconds;
 
 impl Build {

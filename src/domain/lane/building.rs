@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::action::Action;
 use super::decide::{Irrelevant, Step};
-use super::event::{Action, ArtifactsRead, BuildResult, Event};
-use super::state::{Build, Ending, Phase, PhaseState};
+use super::event::{ArtifactsRead, BuildResult, Event};
+use super::phase::{Phase, PhaseState};
+use super::state::{Build, Ending};
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 impl Step {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Lane, LaneKey, Phase, PhaseState};
+use super::phase::{Phase, PhaseState};
+use super::state::{Lane, LaneKey};
 use crate::domain::names::{AppName, BuildArn, BuildNumber, PullRequest};
 
 /// The detail of a `Packhorse Phase Change` event: a hint that carries no result.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Action, ActionId, ActionResult, ArtifactsRead, Event};
+use super::action::{Action, ActionId};
+use super::event::{ActionResult, ArtifactsRead, Event};
 use super::projection::build_record;
-use super::state::{Build, Lane, TaskKey};
+use super::state::{Build, Lane};
+use super::task::TaskKey;
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 /// What follows from an event.

@@ -1,8 +1,9 @@
 //! Deadlines, and the end of a pull request.
 
+use super::action::Action;
 use super::decide::{Irrelevant, Step};
-use super::event::{Action, time_limit};
-use super::state::Phase;
+use super::event::time_limit;
+use super::phase::Phase;
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 /// Seconds after which a task that was told to stop no longer holds the lane's turn.

@@ -1,10 +1,11 @@
-//! What can happen to a lane, and what a lane can order.
+//! What can happen to a lane.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::state::{Outputs, Phase, ReleasePlan, TaskKey};
+use super::action::ActionId;
+use super::phase::Phase;
+use super::release::{Outputs, ReleasePlan};
+use super::task::TaskKey;
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// Something that happened, as told by the runner, by AWS, or by the place where tasks and services run.
@@ -147,51 +148,6 @@ pub enum ServicesState {
         /// What happened, for people.
         cause: String,
     },
-}
-
-/// Numbers an owed action within its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ActionId(pub u64);
-
-/// An order to the outside world. Performing one again is safe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "do")]
-pub enum Action {
-    /// Read the build's artifacts: where its logs are and, when it succeeded, what to run.
-    ReadArtifacts {
-        /// The build.
-        build: BuildNumber,
-    },
-    /// Run a command in a task of its own.
-    RunTask {
-        /// Its name, the idempotency key.
-        task: TaskKey,
-        /// The image by digest.
-        image: String,
-        /// The command line.
-        command: String,
-    },
-    /// Stop a task that ran out of time.
-    StopTask {
-        /// Its name.
-        task: TaskKey,
-    },
-    /// Bring the services to this plan: create, update, remove.
-    UpdateServices {
-        /// The build.
-        build: BuildNumber,
-        /// What to run.
-        plan: ReleasePlan,
-    },
-    /// Stop a CodeBuild build that nobody needs any more.
-    StopBuild {
-        /// The build.
-        build: BuildNumber,
-        /// Its CodeBuild build.
-        arn: BuildArn,
-    },
-    /// Remove the review app and all that runs in it.
-    RemoveReviewApp,
 }
 
 /// What performing an action led to.

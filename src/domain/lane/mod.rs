@@ -4,24 +4,29 @@
 //! lane and something that happened, and answers with the next lane, which carries the actions still owed. A repeated,
 //! late or irrelevant event is [`Decision::Ignored`] with its reason; it is never an error.
 
+mod action;
 mod build;
 mod building;
 mod changes;
 mod decide;
 mod ending;
 mod event;
+mod phase;
 mod projection;
+mod release;
 mod releasing;
 mod state;
+mod task;
 
+pub use action::{Action, ActionId};
 pub use changes::{PhaseChange, changes};
 pub use decide::{Decision, decide};
-pub use event::{Action, ActionId, ActionResult, ArtifactsRead, BuildResult, Event, ServicesState, TaskExit};
+pub use event::{ActionResult, ArtifactsRead, BuildResult, Event, ServicesState, TaskExit};
+pub use phase::{Phase, PhaseRecord, PhaseState};
 pub use projection::{BuildRecord, DeployStatus, ProcessRecord, build_record, deploy_status};
-pub use state::{
-    Build, Ending, Lane, LaneKey, Outputs, Phase, PhaseRecord, PhaseState, Release, ReleasePlan, Service, TaskKey,
-    TaskKind, TaskState,
-};
+pub use release::{Outputs, Release, ReleasePlan, Service};
+pub use state::{Build, Ending, Lane, LaneKey};
+pub use task::{TaskKey, TaskKind, TaskState};
 
 #[cfg(test)]
 mod properties;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Ending, Lane, Phase, PhaseRecord, PhaseState};
+use super::phase::{Phase, PhaseRecord, PhaseState};
+use super::state::{Ending, Lane};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// A build as clients read it.

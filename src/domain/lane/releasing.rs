@@ -1,8 +1,12 @@
 //! Release, Postdeploy and Deploy: the part in which a build has the lane's one turn.
 
+use super::action::Action;
 use super::decide::{Irrelevant, Step};
-use super::event::{Action, ServicesState, TaskExit};
-use super::state::{Build, Ending, Phase, PhaseState, Release, ReleasePlan, TaskKey, TaskKind, TaskState};
+use super::event::{ServicesState, TaskExit};
+use super::phase::{Phase, PhaseState};
+use super::release::{Release, ReleasePlan};
+use super::state::{Build, Ending};
+use super::task::{TaskKey, TaskKind, TaskState};
 use crate::domain::names::BuildNumber;
 
 /// Attempts at a task that keeps ending without an exit code.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::node::{Located, Node, Reader, Table, Value};
-use super::problem::{Parsed, Problem, Problems, SourceFile, finish};
+use super::problem::{Parsed, Problem, Problems, SourceFile};
 use super::shell_words::command_text;
 use super::suggest::shown;
 use super::toml_tree;
@@ -61,12 +61,7 @@ pub struct ImageProcesses {
 impl ImageProcesses {
     /// Reads the file. Keys that packhorse does not use pass in silence: the file is written by the lifecycle.
     pub fn read(file: &SourceFile) -> Result<Parsed<Self>, Problems> {
-        let (root, syntax) = toml_tree::parse(file);
-        let mut reader = Reader::default();
-        let value = read_root(&root, &mut reader);
-        toml_tree::drop_echoes(file, &syntax, &mut reader.problems);
-        reader.problems.extend(syntax);
-        finish(file, value, reader.problems)
+        toml_tree::read(file, read_root)
     }
 
     /// Returns the command of each service. `release` and the helpers of Heroku's Ruby buildpack are none.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::node::{Located, Reader, Table, join};
-use super::problem::{Parsed, Problem, Problems, SourceFile, finish};
+use super::problem::{Parsed, Problem, Problems, SourceFile};
 use super::toml_tree;
 
 /// A buildpack of a group.
@@ -55,12 +55,7 @@ pub struct ProjectToml {
 impl ProjectToml {
     /// Reads the file by its schema version: 0.1 (also when none is given), 0.2 or 0.3.
     pub fn read(file: &SourceFile) -> Result<Parsed<Self>, Problems> {
-        let (root, syntax) = toml_tree::parse(file);
-        let mut reader = Reader::default();
-        let value = read_root(&root, &mut reader);
-        toml_tree::drop_echoes(file, &syntax, &mut reader.problems);
-        reader.problems.extend(syntax);
-        finish(file, value, reader.problems)
+        toml_tree::read(file, read_root)
     }
 }
 

@@ -3,8 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::node::{Entry, Located, Node, Table, Value};
-use super::problem::{Problem, SourceFile};
+use super::node::{Entry, Located, Node, Reader, Table, Value};
+use super::problem::{Parsed, Problem, Problems, SourceFile, finish};
 
 /// Parses the file as far as it can be parsed; the second value lists every syntax error.
 ///
@@ -20,6 +20,19 @@ pub(super) fn parse(file: &SourceFile) -> (Table, Vec<Problem>) {
         })
         .collect();
     (table(root.get_ref()), problems)
+}
+
+/// Reads a whole file with `read_root`, and gathers every problem of it.
+pub(super) fn read<T>(
+    file: &SourceFile,
+    read_root: impl FnOnce(&Table, &mut Reader) -> T,
+) -> Result<Parsed<T>, Problems> {
+    let (root, syntax) = parse(file);
+    let mut reader = Reader::default();
+    let value = read_root(&root, &mut reader);
+    drop_echoes(file, &syntax, &mut reader.problems);
+    reader.problems.extend(syntax);
+    finish(file, value, reader.problems)
 }
 
 /// Removes problems on lines that have a syntax error too, which are only its echo.
