@@ -121,7 +121,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     let orchestrator = Arc::new(Orchestrator {
         lanes,
         artifacts: Arc::new(OneStore(artifacts)),
-        images: engine,
+        images: engine.clone(),
         builds: builds.clone(),
         place: place.clone(),
         review_apps: Arc::new(NoStacks),
