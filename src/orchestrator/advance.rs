@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::memory::{CollectedPhaseEvents, MemoryLaneStore, MemoryRecords, SettableClock};
-    use crate::domain::lane::{BuildRecord, DeployStatus};
+    use crate::domain::lane::{BuildRecord, DeployStatus, Outputs};
     use crate::domain::names::EpochSeconds;
 
     /// Records of a writer that is held up before its first write.
@@ -199,6 +199,7 @@ mod tests {
             commit: String::new(),
             started: EpochSeconds(1_000),
             logs: String::new(),
+            outputs: Outputs::default(),
             by_runner: true,
         };
         let late = tokio::spawn({
