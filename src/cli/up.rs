@@ -16,8 +16,9 @@ use crate::ui::CliError;
 ///
 /// Goes the way of a commit in an account (build, test, finalize, release, postdeploy, deploy), with Docker as the
 /// place where all of it runs. Waits until the web process answers, prints its URL and follows the logs; Ctrl-C stops
-/// all that was started. A second `up` of the same path hands its build over to the first and replaces the release
-/// without dropping a request.
+/// all that was started, and the data of add-ons is kept for the next time (see `packhorse down`). A second `up` of the
+/// same path hands its build over to the first and replaces the release without dropping a request; where nothing has
+/// changed it says so.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "EXAMPLES
   packhorse up                           Run the app in this folder
@@ -34,7 +35,7 @@ pub struct UpArgs {
     /// Run as the review app of this pull request
     #[arg(long, value_name = "NUMBER")]
     pub review_app: Option<PullRequest>,
-    /// The port to answer on (default: a free one, the same each time)
+    /// The port to answer on (default: 5000, or a free one)
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// Files with config variables, `KEY=VALUE` each; later ones win

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::docker;
 use crate::adapters::docker::ContainerTestBed;
@@ -76,6 +76,8 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     let holder = match Standing::take(&state_folder).await.map_err(unusable)? {
         Standing::First(holder) => holder,
         Standing::Later(mut first) => {
+            // Variables count for what is built from now on, whoever gave them.
+            store_config(&state, &lane_of(&folder, args.review_app)?, read_env_files(&args.env_file)?).await?;
             ask(&mut first, Wish::Build).await.map_err(unusable)?;
             session.printer.note("Handed over to the `up` that runs here already; its output shows the build.");
             return match result(first).await.map_err(unusable)? {
@@ -181,6 +183,17 @@ async fn provide_config(
             parameters.put(&format!("{path}{name}"), &value).await?;
         }
     }
+    store_config(parameters, lane, given).await
+}
+
+/// Stores config variables of an app.
+async fn store_config(
+    parameters: &dyn ParameterStore,
+    lane: &LaneKey,
+    given: BTreeMap<String, SecretString>,
+) -> Result<(), CliError> {
+    let paths = Namespace::default().config_paths(lane);
+    let path = paths.last().map(String::as_str).unwrap_or_default();
     for (name, value) in given {
         parameters.put(&format!("{path}{name}"), value.expose_secret()).await?;
     }

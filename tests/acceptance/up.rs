@@ -542,6 +542,26 @@ fn a_second_up_without_a_change_repeats_nothing_and_says_so() {
 
 #[test]
 #[ignore = "needs Docker Engine 26 and pack"]
+fn a_variable_of_a_second_up_is_a_change() {
+    let page = "mkdir -p /tmp/page && cd /tmp/page && echo $GREETING >index.html";
+    let app = App::small(&format!("web: {page} && exec python3 -m http.server $PORT\n"), "true");
+    let file = app.parent.path().join("variables.env");
+    let flags = ["--json", "--env-file", file.to_str().unwrap()];
+    fs::write(&file, "GREETING=welcome\n").unwrap();
+    let port = free_port();
+    let mut up = app.up(&["--env-file", flags[2], "--port", &port]);
+    let address = up.live();
+    assert!(ask(&address, "GET", "/", "").ends_with("welcome\n"));
+    assert_eq!(app.up(&flags).end().result()["unchanged"], true);
+
+    fs::write(&file, "GREETING=farewell\n").unwrap();
+    let ended = app.up(&flags).end();
+    assert_eq!(ended.result()["unchanged"], false, "{}", ended.stderr);
+    assert!(ask(&address, "GET", "/", "").ends_with("farewell\n"));
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
 fn the_state_of_up_is_no_part_of_the_image_and_of_the_history() {
     let app = App::small(WEB, "test ! -e .packhorse");
     app.write("secrets.env", "TOKEN=9f8e7d6c5b4a3928\n");
