@@ -113,6 +113,25 @@ impl LayerFolder {
         }))
     }
 
+    /// Returns the entries of these paths of the image, in their order; sockets are left out.
+    pub fn entries_of(
+        &self,
+        paths: Vec<PathBuf>,
+    ) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + 'static {
+        let (root, contents) = (self.root.clone(), self.contents.clone());
+        paths.into_iter().filter_map(move |path| {
+            let host = root.host(&path);
+            let metadata = fs::symlink_metadata(&host).map_err(|source| unreadable(&host, source));
+            let found = |metadata| Found { path: path.into_os_string().into_vec(), host, metadata };
+            metadata.and_then(|metadata| found(metadata).entry(&contents)).transpose()
+        })
+    }
+
+    /// Returns the paths of itself and everything below, in the image.
+    pub fn paths(&self) -> impl Iterator<Item = Result<PathBuf, LayerError>> + Send + 'static {
+        self.found().map(|found| Ok(PathBuf::from(OsString::from_vec(found?.path))))
+    }
+
     /// Returns the folders above it, the highest first; `/` is never one of them.
     pub fn parents(&self) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + 'static {
         let mut above: Vec<PathBuf> = self.path.ancestors().skip(1).map(Path::to_owned).collect();
