@@ -42,7 +42,9 @@ where
         advice: if is_expiry(code) { LOG_IN } else { "" },
     };
     match kind {
-        Kind::Missing => Failure::NotFound { what: answer.message },
+        Kind::Missing => Failure::NotFound {
+            what: format!("something that is needed to {doing} ({})", answer.message.trim_end_matches('.')),
+        },
         Kind::Conflict => Failure::Conflict { what: answer.message },
         Kind::Denied => Failure::Denied { doing, source: answer.into() },
         Kind::Passing => Failure::Unavailable { doing, source: answer.into() },
