@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::no_docker::NoDocker;
 use super::{docker, engine};
 use crate::adapters::aws::{
     AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
@@ -26,8 +27,10 @@ use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::handle::Handled;
 use crate::orchestrator::{LanePorts, Orchestrator};
+use crate::ports::image_builder::ImageBuilder;
 use crate::ports::records::Records;
 use crate::ports::routes::Routes;
+use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
 use crate::ui::{CliError, ErrorKind};
 
@@ -79,16 +82,23 @@ async fn runner_context(session: &Session) -> Result<RunnerContext, CliError> {
     let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), clock));
     let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
     let registry = engine::registry(credentials.clone())?;
-    let daemon = docker::connect_with(credentials.clone()).await?;
+    let (builder, test_bed): (Arc<dyn ImageBuilder>, Arc<dyn TestBed>) =
+        match docker::connect_with(credentials.clone()).await {
+            Ok(daemon) => (
+                Arc::new(engine::pack(daemon.clone(), Some(registry.clone()), session)),
+                Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
+            ),
+            Err(failure) => (Arc::new(NoDocker(failure.copy())), Arc::new(NoDocker(failure))),
+        };
     let bucket = variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default();
     Ok(RunnerContext {
         lanes: lanes(&clients),
         parameters: Arc::new(SsmParameters::new(clients.ssm())),
         artifacts: Arc::new(S3Artifacts::new(clients.s3(), bucket)),
         review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
-        builder: Arc::new(engine::pack(daemon.clone(), Some(registry.clone()), session)),
+        builder,
         images: registry,
-        test_bed: Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
+        test_bed,
         credentials,
         history: Arc::new(Git),
         printer: session.printer.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::adapters::docker::{Docker, DockerSettings};
 use crate::image::CredentialSource;
 use crate::image::credentials::DockerConfig;
+use crate::ports::failure::Failure;
 use crate::ui::CliError;
 
 /// The folder of Docker's own configuration.
@@ -24,16 +25,16 @@ pub(super) fn credentials() -> Result<Arc<dyn CredentialSource>, CliError> {
 
 /// Connects to the daemon that Docker's own client would use, with the user's logins.
 pub(super) async fn connect() -> Result<Docker, CliError> {
-    connect_with(credentials()?).await
+    Ok(connect_with(credentials()?).await?)
 }
 
 /// Connects to the daemon that Docker's own client would use.
-pub(super) async fn connect_with(credentials: Arc<dyn CredentialSource>) -> Result<Docker, CliError> {
+pub(super) async fn connect_with(credentials: Arc<dyn CredentialSource>) -> Result<Docker, Failure> {
     let settings = DockerSettings {
         host: std::env::var("DOCKER_HOST").ok(),
         context: std::env::var("DOCKER_CONTEXT").ok(),
         config_folder: config_folder(),
         tls: std::env::var_os("DOCKER_TLS_VERIFY").is_some(),
     };
-    Ok(Docker::connect(&settings, credentials).await?)
+    Docker::connect(&settings, credentials).await
 }

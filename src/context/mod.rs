@@ -6,6 +6,8 @@ mod docker;
 mod down;
 mod engine;
 mod local;
+#[cfg(feature = "aws")]
+mod no_docker;
 
 use std::io::Read as _;
 use std::path::Path;

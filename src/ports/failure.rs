@@ -51,6 +51,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns the same failure once more; its causes become one text.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let text = |source: &BoxError| chain(source.as_ref()).into();
+        match self {
+            Self::NotFound { what } => Self::NotFound { what: what.clone() },
+            Self::Conflict { what } => Self::Conflict { what: what.clone() },
+            Self::Denied { doing, source } => Self::Denied { doing: doing.clone(), source: text(source) },
+            Self::Refused { doing, source } => Self::Refused { doing: doing.clone(), source: text(source) },
+            Self::Unavailable { doing, source } => Self::Unavailable { doing: doing.clone(), source: text(source) },
+        }
+    }
+
     /// Makes a refusal from a text.
     pub fn refused(doing: impl Into<String>, cause: impl Into<BoxError>) -> Self {
         Self::Refused { doing: doing.into(), source: cause.into() }

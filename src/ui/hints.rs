@@ -16,7 +16,14 @@ const KNOWN: &[Known] = &[
     Known {
         signs: &[
             &["docker"],
-            &["connection refused", "no such file or directory", "cannot connect", "socket not found", "not running"],
+            &[
+                "connection refused",
+                "no such file or directory",
+                "cannot connect",
+                "there is no docker socket",
+                "did not answer",
+                "not running",
+            ],
         ],
         steps: &[
             "start Docker (`systemctl start docker`, or Docker Desktop), or set `DOCKER_HOST` to where it listens",
@@ -122,6 +129,7 @@ mod tests {
     fn known_failures_name_the_next_step() {
         let table = [
             ("could not reach docker: connection refused (os error 111)", "start Docker"),
+            ("connect to Docker: there is no Docker socket at /run/docker.sock", "start Docker"),
             ("connect to the Docker daemon: permission denied", "group `docker`"),
             ("program `pack` not found", "PACKHORSE_PACK"),
             ("ExpiredTokenException: the security token included in the request is expired", "aws sso login"),

@@ -2,6 +2,7 @@
 #![cfg(feature = "aws")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -152,6 +153,41 @@ async fn what_is_wrong_before_the_image_build_is_told_in_its_place() {
     let log = account.artifact("1/build.log").unwrap();
     assert!(log.contains("--> app.json:2:12") && between(&build, BUILD).contains("--> app.json:2:12"), "{log}");
     assert_eq!(account.record(1)["build"]["state"], "failed");
+
+    fs::remove_file(app.path().join("app.json")).unwrap();
+    fs::write(app.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+    fs::write(
+        app.path().join("apppack.toml"),
+        "[build]\nsystem = \"dockerfile\"\n[services.web]\ncommand = \"true\"\n",
+    )
+    .unwrap();
+    let build = account.build(2, app.path());
+    assert_eq!((build.phase("PRE_BUILD"), build.phase("BUILD")), (Some("SUCCEEDED"), Some("FAILED")));
+    assert!(
+        between(&build, BUILD).contains("`[build] system = \"dockerfile\"` is not supported yet"),
+        "{:#?}",
+        build.log
+    );
+    assert!(account.tags().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the registry, moto and DynamoDB Local"]
+async fn a_build_without_docker_says_so_in_its_log_and_in_its_records() {
+    let account = Account::new().await.with("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    // An existing buildspec goes on without a daemon; this one would not get beyond its `install` phase.
+    fs::remove_file(account.path("bin/docker")).unwrap();
+    fs::write(account.path("bin/docker"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(account.path("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (number, addons) in [(1, &[][..]), (2, &["heroku-redis:in-dyno"][..])] {
+        let build = account.build(number, app_json("true", addons).path());
+        assert_eq!((build.phase("PRE_BUILD"), build.phase("BUILD")), (Some("SUCCEEDED"), Some("FAILED")));
+        let log = account.artifact(&format!("{number}/build.log")).unwrap();
+        for words in ["connect to Docker at unix:///nonexistent/docker.sock", "start Docker"] {
+            assert!(between(&build, BUILD).contains(words) && log.contains(words), "{words}: {log}");
+        }
+        assert_eq!(account.record(number)["build"]["state"], "failed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,10 +252,15 @@ async fn a_build_outside_codebuild_has_its_names_when_build_ends() {
     assert_eq!(account.metadata("external-17")["image"]["tags"].as_array().unwrap().len(), 3);
     assert_eq!(account.left_with_docker(), "");
 
-    // Nobody comes after a failed one either: it says so at once.
+    let step = |verb| account.step(verb, (&id, "external-18"), app.path()).output().unwrap();
+    broken(app.path());
+    assert_eq!((step("prebuild").status.code(), step("build").status.code()), (Some(0), Some(1)));
+    assert!(fs::read_to_string(app.path().join("build.log")).unwrap().contains("Invalid requirement"));
+    assert_eq!(account.tags(), tags);
+
+    // Nobody comes after a failed `prebuild` to tell of it: it says so at once.
     fs::write(app.path().join("app.json"), "{").unwrap();
-    let output = account.step("prebuild", (&id, "external-18"), app.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(step("prebuild").status.code(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
