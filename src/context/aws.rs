@@ -64,19 +64,33 @@ pub(super) async fn records(session: &Session) -> Result<Arc<dyn Records>, CliEr
 
 /// Runs a step of the build runner. All that it has to say is said when it ends.
 pub(super) async fn codebuild(session: &Session, verb: Verb) -> Result<(), CliError> {
-    let cx = runner_context(session).await?;
-    let end = match verb {
+    let settings = settings()?;
+    let cx = match runner_context(session, settings.clone()).await {
+        Ok(cx) => cx,
+        Err(error) => {
+            let command = match verb {
+                Verb::Prebuild => runner::Command::Prebuild,
+                Verb::Build => runner::Command::Build,
+                Verb::Postbuild => runner::Command::Postbuild,
+            };
+            return told(runner::cannot_begin(command, &session.printer, &settings, &error));
+        }
+    };
+    told(match verb {
         Verb::Prebuild => runner::prebuild(&cx).await,
         Verb::Build => runner::build(&cx).await,
         Verb::Postbuild => runner::postbuild(&cx).await,
-    };
+    })
+}
+
+fn told(end: StepEnd) -> Result<(), CliError> {
     match end {
         StepEnd::Done => Ok(()),
         StepEnd::Failed { cause } => Err(CliError::new(ErrorKind::Told, cause)),
     }
 }
 
-async fn runner_context(session: &Session) -> Result<RunnerContext, CliError> {
+async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<RunnerContext, CliError> {
     let clients = clients(session).await?;
     let clock = Arc::new(SystemClock);
     let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), clock));
@@ -103,7 +117,7 @@ async fn runner_context(session: &Session) -> Result<RunnerContext, CliError> {
         history: Arc::new(Git),
         printer: session.printer.clone(),
         interrupt: session.interrupt.gently.clone(),
-        settings: settings()?,
+        settings,
     })
 }
 

@@ -4,6 +4,7 @@
 //! effective config file, and on a failure the skip marker.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -16,16 +17,17 @@ use super::prebuild::{end_failed_build, images, write_commit};
 use super::session::{Session, interruptible};
 use super::state::{MadeImage, Prebuild};
 use super::workspace::{BUILD_LOG, METADATA};
-use super::{RunnerContext, StepEnd};
+use super::{RunnerContext, RunnerSettings, StepEnd};
 use crate::domain::build_environment::CodeBuildEnvironment;
 use crate::domain::build_variables::build_variables;
 use crate::domain::catalogue::Lookup;
 use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::manifest::{AppPlan, Effective, ImageProcesses, SourceFile};
-use crate::domain::namespace::{Marker, Namespace};
+use crate::domain::namespace::Marker;
 use crate::domain::tags;
 use crate::image::{ImageReference, Repository};
 use crate::ports::image_builder::{BuildOutput as _, BuiltImage, Cache, ImageBuild, ImageBuildError};
+use crate::ui::Printer;
 
 /// Makes the image of a build that `prebuild` has prepared.
 ///
@@ -34,11 +36,11 @@ use crate::ports::image_builder::{BuildOutput as _, BuiltImage, Cache, ImageBuil
 pub async fn build(cx: &RunnerContext) -> StepEnd {
     let environment = match CodeBuildEnvironment::read(&cx.settings.variables) {
         Ok(environment) => environment,
-        Err(error) => return fail_without_session(cx, error.into()),
+        Err(error) => return without_session(cx, error.into()),
     };
     let (mut session, known) = match Session::open(cx, environment) {
         Ok(opened) => opened,
-        Err(error) => return fail_without_session(cx, error),
+        Err(error) => return without_session(cx, error),
     };
     if session.state.prebuild == Prebuild::Skipped || (!known && session.workspace.is_marked_skipped()) {
         cx.printer.note("Nothing to build");
@@ -48,16 +50,16 @@ pub async fn build(cx: &RunnerContext) -> StepEnd {
     session.state.image = None;
     let log = match begin_log(&session) {
         Ok(log) => log,
-        Err(error) => return fail_without_session(cx, error),
+        Err(error) => return without_session(cx, error),
     };
-    mark(cx, Marker::BuildStart);
+    mark(&cx.printer, &cx.settings, Marker::BuildStart);
     let outcome = interruptible(cx, make(&mut session, &log)).await;
     let end = match outcome {
         Ok(()) => StepEnd::Done,
         Err(error) => fail(&mut session, &log, error).await,
     };
     cx.printer.marker("");
-    mark(cx, Marker::BuildEnd);
+    mark(&cx.printer, &cx.settings, Marker::BuildEnd);
     end
 }
 
@@ -66,8 +68,8 @@ fn begin_log(session: &Session<'_>) -> Result<Log, RunnerError> {
     Log::begin(session.dir.file(BUILD_LOG), &session.cx.printer)
 }
 
-pub(super) fn mark(cx: &RunnerContext, marker: Marker) {
-    cx.printer.marker(&cx.settings.namespace.marker(marker));
+pub(super) fn mark(printer: &Printer, settings: &RunnerSettings, marker: Marker) {
+    printer.marker(&settings.namespace.marker(marker));
 }
 
 async fn make(session: &mut Session<'_>, log: &Log) -> Result<(), RunnerError> {
@@ -214,22 +216,34 @@ async fn fail(session: &mut Session<'_>, log: &Log, error: RunnerError) -> StepE
     StepEnd::Failed { cause }
 }
 
-/// Fails where not even the build's own folder can be used: between the markers, and in `build.log` if that can be written.
-fn fail_without_session(cx: &RunnerContext, error: RunnerError) -> StepEnd {
+fn without_session(cx: &RunnerContext, error: RunnerError) -> StepEnd {
     let cause = error.cause();
-    let text = error.explanation();
-    mark(cx, Marker::BuildStart);
-    cx.printer.exact(text.trim_end());
+    fail_without_session(&cx.printer, &cx.settings, &cause, &error.explanation())
+}
+
+/// Fails where not even the build's own folder can be used: between the markers, and in `build.log` if that can be written.
+pub(super) fn fail_without_session(
+    printer: &Printer,
+    settings: &RunnerSettings,
+    cause: &str,
+    explanation: &str,
+) -> StepEnd {
+    mark(printer, settings, Marker::BuildStart);
+    printer.exact(explanation.trim_end());
     // There is no workspace to write it as a whole; an incomplete one still says more than none.
-    if let Err(error) = fs::write(cx.settings.outputs.join(BUILD_LOG), &text) {
-        cx.printer.exact(&format!("warning: `{BUILD_LOG}` was not written: {error}"));
+    if let Err(error) = fs::write(settings.outputs.join(BUILD_LOG), explanation) {
+        printer.exact(&format!("warning: `{BUILD_LOG}` was not written: {error}"));
     }
-    let build_id = cx.settings.variables.get(crate::env_vars::CODEBUILD_BUILD_ID).map_or("", String::as_str);
-    let marker = Namespace::skip_marker_file(&cx.settings.namespace, build_id);
-    if let Err(error) = fs::write(cx.settings.outputs.join(marker), b"") {
-        cx.printer.exact(&format!("warning: the skip marker was not written: {error}"));
+    if let Err(error) = fs::write(skip_marker(settings), b"") {
+        printer.exact(&format!("warning: the skip marker was not written: {error}"));
     }
-    cx.printer.marker("");
-    mark(cx, Marker::BuildEnd);
-    StepEnd::Failed { cause }
+    printer.marker("");
+    mark(printer, settings, Marker::BuildEnd);
+    StepEnd::Failed { cause: cause.to_owned() }
+}
+
+/// Where the mark of this build lies that makes later commands do nothing.
+pub(super) fn skip_marker(settings: &RunnerSettings) -> PathBuf {
+    let build_id = settings.variables.get(crate::env_vars::CODEBUILD_BUILD_ID).map_or("", String::as_str);
+    settings.outputs.join(settings.namespace.skip_marker_file(build_id))
 }

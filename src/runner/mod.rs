@@ -7,6 +7,7 @@
 mod build;
 mod error;
 mod facts;
+mod helpless;
 mod log;
 mod login;
 mod manifests;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use build::build;
 pub use error::RunnerError;
+pub use helpless::{Command, cannot_begin};
 pub use metadata::{
     BuildMetadata, BuilderMetadata, BuildpackMetadata, CacheMetadata, ImageMetadata, PhaseMetadata, TestMetadata,
     TestOutcome,

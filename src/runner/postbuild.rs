@@ -61,7 +61,7 @@ pub async fn postbuild(cx: &RunnerContext) -> StepEnd {
         Ok(log) => log,
         Err(error) => return fail_cut_off(&mut session, error).await,
     };
-    mark(cx, Marker::TestStart);
+    mark(&cx.printer, &cx.settings, Marker::TestStart);
     let outcome = interruptible(cx, test(&mut session, &image, &log)).await;
     let end = match outcome {
         Ok(()) => {
@@ -71,7 +71,7 @@ pub async fn postbuild(cx: &RunnerContext) -> StepEnd {
         Err(error) => fail(&mut session, &log, error).await,
     };
     cx.printer.marker("");
-    mark(cx, Marker::TestEnd);
+    mark(&cx.printer, &cx.settings, Marker::TestEnd);
     end
 }
 

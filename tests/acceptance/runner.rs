@@ -191,6 +191,18 @@ async fn a_build_without_docker_says_so_in_its_log_and_in_its_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the registry, moto and DynamoDB Local"]
+async fn a_build_image_that_is_set_up_wrongly_is_told_in_the_log_too() {
+    let account = Account::new().await.with("AWS_CA_BUNDLE", "/nonexistent/authorities.pem");
+    let build = account.build(1, app_json("true", &[]).path());
+    assert_eq!((build.phase("PRE_BUILD"), build.phase("BUILD")), (Some("SUCCEEDED"), Some("FAILED")));
+    assert_eq!(build.phase("POST_BUILD"), Some("SUCCEEDED"));
+    let log = account.artifact("1/build.log").unwrap();
+    assert!(log.starts_with("error: ") && log.contains("/nonexistent/authorities.pem"), "{log}");
+    assert!(between(&build, BUILD).contains(log.trim_end()), "{:#?}", build.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker Engine 26, pack, the registry, moto and DynamoDB Local"]
 async fn failing_tests_are_shown_and_move_no_tag() {
     let account = Account::new().await;

@@ -27,25 +27,29 @@ use super::parts;
 pub(crate) struct Account {
     /// The app, which names repository and project too.
     pub(crate) app: String,
-    /// The repository, with its registry.
-    pub(crate) repository: String,
     /// What the build image and the project put into the environment.
     pub(crate) environment: BTreeMap<String, String>,
     bucket: Bucket,
     _table: Table,
     work: tempfile::TempDir,
     _broom: Broom,
-    _images: Images,
 }
 
-/// Removes the images of a repository from the daemon.
-struct Images(String);
-
-impl Drop for Images {
+impl Drop for Account {
     fn drop(&mut self) {
-        let script = r#""$0" images -q --filter "reference=$1" | sort -u | xargs -r "$0" rmi -f"#;
+        // By name: equal apps have equal images, and another test may use this one under its own name.
+        let script = r#"
+            "$0" images --digests --format '{{.Repository}}@{{.Digest}}' "$1" | xargs -r "$0" rmi
+            shift; "$0" volume rm "$@""#;
+        let repository = &self.environment["DOCKER_REPO"];
+        let caches = self.all_tags().into_keys().filter(|tag| tag.starts_with("cache-"));
+        let volumes = caches.map(|tag| {
+            let name = hex::encode(sha2::Sha256::digest(format!("{repository}:{tag}")));
+            format!("packhorse-{}-launch", &name[..16])
+        });
         let _ = Command::new("/bin/bash")
-            .args(["-c", script, &parts::docker_cli(), &self.0])
+            .args(["-c", script, &parts::docker_cli(), repository])
+            .args(volumes)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -96,7 +100,7 @@ impl Account {
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
             ("APPNAME", app.clone()),
             ("ARTIFACT_BUCKET", bucket.name.clone()),
-            ("DOCKER_REPO", repository.clone()),
+            ("DOCKER_REPO", repository),
         ];
         Self {
             environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
@@ -104,8 +108,6 @@ impl Account {
             _table: Table::of_account(&access_key),
             work,
             _broom: Broom(app.clone()),
-            _images: Images(repository.clone()),
-            repository,
             app,
         }
     }
