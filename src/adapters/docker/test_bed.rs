@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::debug;
 
 use super::addons::Addons;
 use super::labels::{BUILD, ROLE, ROLE_TEST, labels};
@@ -41,8 +43,9 @@ impl ContainerTestBed {
     }
 
     async fn run_container(&self, name: &str, limit: Duration, output: &dyn BuildOutput) -> Result<i64, TestBedError> {
-        let until = Instant::now() + limit;
         self.engine.start(name).await?;
+        let began = Instant::now();
+        let until = began + limit;
         let ended = async {
             let line = |line: &str| output.line(line);
             let logs = self.engine.logs(name, LogRange { follow: true, tail: None }, &line);
@@ -53,7 +56,10 @@ impl ContainerTestBed {
         tokio::pin!(ended);
         let stopped = tokio::select! {
             ended = timeout_at(until, &mut ended) => match ended {
-                Ok(code) => return Ok(code?),
+                Ok(code) => {
+                    debug!(milliseconds = began.elapsed().as_millis(), "The test command ended");
+                    return Ok(code?);
+                }
                 Err(_) => TestBedError::TimedOut { seconds: limit.as_secs() },
             },
             () = self.stop.gently.cancelled() => TestBedError::Interrupted,
@@ -87,10 +93,12 @@ impl TestBed for ContainerTestBed {
         let (name, labels) = (test_name(build_id), of_build(build_id));
         let group =
             Addons { engine: self.engine.as_ref(), name: &name, labels: &labels, ready_within: self.ready_within };
+        let began = Instant::now();
         let started = tokio::select! {
             started = group.start(addons) => started,
             () = self.stop.gently.cancelled() => Err(TestBedError::Interrupted),
         };
+        debug!(milliseconds = began.elapsed().as_millis(), "The add-ons' start ended");
         if started.is_err() {
             // The failure is worth more than one of cleaning up after it.
             let _ = self.remove(build_id).await;
@@ -101,9 +109,11 @@ impl TestBed for ContainerTestBed {
     async fn run(&self, run: &TestRun, output: &dyn BuildOutput) -> Result<i64, TestBedError> {
         let (name, labels) = (test_name(&run.build_id), of_build(&run.build_id));
         let launch = shell_command(&run.command, run.launcher);
-        let networks = self.engine.networks(&labels).await?;
-        self.engine.ensure_image(&run.image).await?;
-        self.engine.remove(&name).await?;
+        let (networks, (), ()) = tokio::try_join!(
+            self.engine.networks(&labels),
+            self.engine.ensure_image(&run.image),
+            self.engine.remove(&name)
+        )?;
         let container = ContainerSpec {
             name: name.clone(),
             image: run.image.clone(),
@@ -124,12 +134,17 @@ impl TestBed for ContainerTestBed {
 
     async fn remove(&self, build_id: &str) -> Result<(), Failure> {
         let labels = of_build(build_id);
-        for container in self.engine.containers(&labels).await? {
-            self.engine.remove(&container.name).await?;
-        }
-        for network in self.engine.networks(&labels).await? {
-            self.engine.remove_network(&network).await?;
-        }
-        Ok(())
+        let (containers, networks) = tokio::try_join!(self.engine.containers(&labels), self.engine.networks(&labels))?;
+        // Ended containers hold neither their network nor each other up: then all can be removed at once. What resists here
+        // is told by the removal.
+        join_all(containers.iter().map(|container| self.engine.stop(&container.name, Duration::ZERO))).await;
+        let (containers, freed) = tokio::join!(
+            join_all(containers.iter().map(|container| self.engine.remove(&container.name))),
+            join_all(networks.iter().map(|network| self.engine.remove_network(network)))
+        );
+        containers.into_iter().collect::<Result<(), Failure>>()?;
+        let held = networks.iter().zip(freed).filter(|(_, freed)| freed.is_err());
+        let removed = join_all(held.map(|(network, _)| self.engine.remove_network(network))).await;
+        removed.into_iter().collect()
     }
 }

@@ -129,10 +129,10 @@ pub async fn run(
 ) -> Result<Exit, ProcessError> {
     let program = command.program();
     let lost = |source| ProcessError::Lost { program: program.clone(), source };
+    let began = Instant::now();
     let (mut child, mut output, group) = start(command).map_err(|source| not_started(command, source))?;
     let feeder = feed(command, child.stdin.take());
 
-    let began = Instant::now();
     let deadline = limits.deadline.map(|limit| began + limit);
     let mut lines = Lines::default();
     let mut buffer = vec![0; 16 * 1024];
@@ -179,6 +179,8 @@ pub async fn run(
         feeder.abort();
     }
     drop(group);
+    // How long others worked is what the time of a command is told apart by (`scripts/bench runner`).
+    tracing::debug!(program, milliseconds = began.elapsed().as_millis(), "A child ended");
     match (stopped, status) {
         (Some(error), _) => Err(error),
         (None, Some(status)) => Ok(exit(status)),
