@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws")]
 mod codebuild;
+mod codebuild_image;
 mod commands;
 mod docker_engine;
 mod docker_place;
