@@ -133,13 +133,20 @@ fn request(session: &Session, args: &ImageBuildArgs) -> Result<ImageBuild, CliEr
         cache: Cache::Volume(source.display().to_string()),
         network: args.build.network.clone(),
         ca_bundle: args.build.ca_bundle.clone(),
-        exclude: vec!["/.git".to_owned(), "/.packhorse".to_owned()],
+        exclude: exclude(&source, &args.env_file),
         docker_config: None,
         trust_builder: args.trust_builder || is_in_catalogue(&builder)?,
         verbose: session.printer.level() == Level::Verbose,
         builder,
         source,
     })
+}
+
+/// Names what is not part of the app: its history, the state of `up`, and the files of variables.
+fn exclude(source: &Path, env_files: &[PathBuf]) -> Vec<String> {
+    let apart = app_folder::inside(source, env_files.iter().map(PathBuf::as_path));
+    let apart = apart.iter().map(|path| format!("/{}", path.display()));
+    ["/.git", "/.packhorse"].into_iter().map(str::to_owned).chain(apart).collect()
 }
 
 /// A builder of the catalogue is one that packhorse knows.

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub(crate) use app_folder::plan as plan_of_folder;
+pub(crate) use app_folder::{inside as inside_folder, plan as plan_of_folder};
 pub use down::DownArgs;
 pub use globals::Globals;
 pub use image::EngineChoice;

@@ -14,7 +14,7 @@ use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::{LocalArtifacts, LocalState, SystemClock};
 use crate::adapters::process::Git;
-use crate::cli::{Session, UpArgs, plan_of_folder, read_env_files};
+use crate::cli::{Session, UpArgs, inside_folder, plan_of_folder, read_env_files};
 use crate::domain::addons::rules;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::LaneKey;
@@ -143,8 +143,9 @@ fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
             .collect();
-    settings.state = state.to_path_buf();
     settings.publish = false;
+    // Both hold config variables, and both often lie in the app's folder.
+    settings.apart.extend(inside_folder(folder, args.env_file.iter().map(PathBuf::as_path).chain([state])));
     settings.builder.clone_from(&args.build.builder);
     settings.network.clone_from(&args.build.network);
     settings.ca_bundle.clone_from(&args.build.ca_bundle);

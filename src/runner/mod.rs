@@ -93,8 +93,8 @@ pub struct RunnerSettings {
     /// The folder that receives the build's files. In CodeBuild it is the source itself, from which they are uploaded; where
     /// it is another one, nothing is ever written to the source.
     pub outputs: PathBuf,
-    /// The folder in which `up` keeps its state. Where it lies in the source, it is no part of the app.
-    pub state: PathBuf,
+    /// Paths in the source, relative to it, that are not part of the app: kept out of the image and of the source's name.
+    pub apart: Vec<PathBuf>,
     /// The folder below which each build has a private one, such as the system's folder for temporary files.
     pub private: PathBuf,
     /// Whether images go to a registry (`DOCKER_REPO`), or stay with the Docker daemon.
@@ -133,8 +133,8 @@ impl RunnerSettings {
             namespace: Namespace::default(),
             variables,
             outputs: source.clone(),
-            state: source.join(STATE_FOLDER),
             source,
+            apart: vec![STATE_FOLDER.into()],
             private,
             publish: true,
             catalogue,

@@ -37,8 +37,7 @@ pub(super) struct Workspace {
     /// The name of its archived copy.
     pub(super) archived_config: String,
     skip_marker: String,
-    /// The folder in the source in which `up` keeps its state, if it lies there; config variables are in it.
-    state: Option<PathBuf>,
+    apart: Vec<PathBuf>,
 }
 
 impl Workspace {
@@ -50,7 +49,7 @@ impl Workspace {
             config_path: environment.config_file.clone().unwrap_or_else(|| archived_config.clone()),
             archived_config,
             skip_marker: settings.namespace.skip_marker_file(&environment.build_id),
-            state: settings.state.strip_prefix(&settings.source).map(Path::to_path_buf).ok(),
+            apart: settings.apart.clone(),
         }
     }
 
@@ -114,7 +113,7 @@ impl Workspace {
     /// Names the files in the source that are not part of the app, as patterns for the image build.
     pub(super) fn not_of_the_app<'w>(&self, written: impl IntoIterator<Item = &'w String>) -> Vec<String> {
         let mut patterns = vec![".git".to_owned()];
-        patterns.extend(self.state.iter().map(|state| format!("/{}", state.display())));
+        patterns.extend(self.apart.iter().map(|path| format!("/{}", path.display())));
         if self.owns_source() {
             patterns.extend(written.into_iter().map(|name| format!("/{name}")));
             patterns.push(format!("/{}", self.skip_marker));
@@ -175,7 +174,7 @@ impl Workspace {
     /// Makes a name for a source without history from all of its content.
     pub(super) fn content_hash(&self) -> Result<String, RunnerError> {
         let mut hash = Sha256::new();
-        let leave = |path: &Path| path == Path::new(".git") || Some(path) == self.state.as_deref();
+        let leave = |path: &Path| path == Path::new(".git") || self.apart.iter().any(|apart| apart == path);
         hash_folder(&self.source, Path::new(""), &leave, &mut hash).map_err(RunnerError::file("read", &self.source))?;
         // As long as the name of a commit, which is what readers expect.
         Ok(hex::encode(hash.finalize()).split_off(24))
@@ -335,6 +334,22 @@ mod tests {
         assert!(workspace(root.path()).not_of_the_app([]).contains(&"/.packhorse".to_owned()));
         fs::write(root.path().join("a"), "b").unwrap();
         assert_ne!(hash(), first);
+    }
+
+    #[test]
+    fn what_lies_apart_is_no_part_of_the_app_nor_of_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let mut workspace = workspace(root.path());
+        fs::write(root.path().join("a"), "b").unwrap();
+        let before = workspace.content_hash().unwrap();
+        fs::create_dir(root.path().join(".packhorse")).unwrap();
+        fs::write(root.path().join(".packhorse/state.db"), "secret").unwrap();
+        fs::write(root.path().join(".env"), "secret").unwrap();
+        assert_ne!(workspace.content_hash().unwrap(), before);
+        workspace.apart = vec![".packhorse".into(), ".env".into()];
+        assert_eq!(workspace.content_hash().unwrap(), before);
+        let patterns = workspace.not_of_the_app([]);
+        assert!(["/.packhorse", "/.env"].iter().all(|pattern| patterns.iter().any(|known| known == pattern)));
     }
 
     #[test]

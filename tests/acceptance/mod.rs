@@ -11,6 +11,7 @@ mod docker_tests;
 mod event_log;
 mod image_build;
 mod pack;
+mod planted_secret;
 mod pull_requests;
 mod runner;
 mod runner_adversity;

@@ -17,5 +17,6 @@ pub(crate) mod no_images;
 #[cfg(feature = "aws")]
 pub(crate) mod orchestrated;
 pub(crate) mod parts;
+pub(crate) mod recorder;
 pub(crate) mod step;
 pub(crate) mod suite;
