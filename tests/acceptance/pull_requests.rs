@@ -114,10 +114,16 @@ impl Case {
 struct Stack(String);
 
 impl Stack {
-    fn make(name: String) -> Self {
+    /// Makes the stack of a pipeline's pull request, with the tags that say so.
+    fn make(pipeline: &str, pr: u32) -> Self {
         let template = r#"{"Resources":{"Nothing":{"Type":"AWS::CloudFormation::WaitConditionHandle"}}}"#;
-        let stack = Self(name);
-        let answer = stack.ask("CreateStack", &format!("&TemplateBody={}", percent(template)));
+        let stack = Self(format!("apppack-reviewapp-{pipeline}{pr}"));
+        let tag = |number: u32, key: &str, value: &str| {
+            let key = percent(key);
+            format!("&Tags.member.{number}.Key={key}&Tags.member.{number}.Value={value}")
+        };
+        let tags = tag(1, "apppack:appName", pipeline) + &tag(2, "apppack:reviewApp", &format!("pr{pr}"));
+        let answer = stack.ask("CreateStack", &format!("&TemplateBody={}{tags}", percent(template)));
         assert_eq!(answer.status, 200, "{answer:?}");
         stack
     }
@@ -178,7 +184,7 @@ fn check(case: Case) -> Result<(), String> {
     if let Some(value) = case.stored() {
         parameter.put(&value);
     }
-    let stack = Stack::make(format!("apppack-reviewapp-{pipeline}12"));
+    let stack = Stack::make(&pipeline, 12);
     let mut steps = Steps::named(&pipeline).of_pull_request(12);
     if !case.event.is_empty() {
         steps.set("CODEBUILD_WEBHOOK_EVENT", case.event);
