@@ -4,6 +4,8 @@
 mod codebuild;
 mod codebuild_image;
 mod commands;
+#[cfg(feature = "aws")]
+mod crashes;
 mod docker_engine;
 mod docker_place;
 mod docker_tests;

@@ -46,4 +46,14 @@ impl BuildService {
     pub(crate) fn remember(&self, build: &Build) {
         self.builds.lock().unwrap().insert(build.id.clone(), build.described());
     }
+
+    /// Remembers the same build under another number, with `-{number}` at the end of its id.
+    pub(crate) fn remember_as(&self, build: &Build, number: u64) {
+        let mut described = build.described();
+        let id = format!("{}-{number}", build.id);
+        described["arn"] = format!("{}-{number}", build.arn).into();
+        described["buildNumber"] = number.into();
+        described["id"] = id.clone().into();
+        self.builds.lock().unwrap().insert(id, described);
+    }
 }

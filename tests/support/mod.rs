@@ -7,6 +7,8 @@ pub(crate) mod aws;
 pub(crate) mod build_service;
 pub(crate) mod client_decoder;
 pub(crate) mod codebuild;
+#[cfg(feature = "aws")]
+pub(crate) mod crash;
 pub(crate) mod docker;
 pub(crate) mod dynamodb;
 pub(crate) mod fault_proxy;

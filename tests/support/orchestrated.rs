@@ -17,6 +17,9 @@ use packhorse::adapters::local::SystemClock;
 use packhorse::domain::addons::rules;
 use packhorse::domain::lane::{Lane, LaneKey};
 use packhorse::domain::manifest::AddonKind;
+use packhorse::image::RegistryClient;
+use packhorse::image::credentials::Anonymous;
+use packhorse::image::registry::RegistryOptions;
 use packhorse::ports::artifacts::ArtifactStore;
 use packhorse::ports::lane_store::{LaneStore, Version};
 use packhorse::ports::parameters::ParameterStore;
@@ -240,6 +243,24 @@ impl Account {
     pub(crate) fn artifact(&self, key: &str) -> Option<String> {
         let found = self.runtime.block_on(self.artifact_store().get(key)).unwrap();
         found.map(|content| String::from_utf8(content.to_vec()).unwrap())
+    }
+
+    /// Copies an object.
+    pub(crate) fn copy_artifact(&self, from: &str, to: &str) {
+        let content = self.artifact(from).unwrap();
+        let answer = http::ask(&parts::moto(), "s3", "PUT", &format!("/{}/{to}", self.bucket.name), &[], &content);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// The digest that a tag names.
+    pub(crate) fn digest(&self, tag: &str) -> Option<String> {
+        let image = format!("{}:{tag}", self.repository()).parse().unwrap();
+        let registry = RegistryClient::new(
+            RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider())),
+            Arc::new(Anonymous),
+        )
+        .unwrap();
+        self.runtime.block_on(registry.resolve(&image)).ok().map(|digest| digest.to_string())
     }
 
     /// Removes an object.
