@@ -33,7 +33,7 @@ impl Bench {
                 ("AWS_ENDPOINT_URL", format!("http://{}", crash.before(&moto).await)),
                 ("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", crash.before(&parts::dynamodb()).await)),
                 ("DOCKER_REPO", format!("{}/{}", crash.before(&parts::registry()).await, account.app)),
-                ("CRASHING_DOCKER", crash.before_socket(&parts::docker(), folder.path().join("docker.sock"))),
+                ("CRASHING_DOCKER", crash.before_socket(&parts::docker(), &folder.path().join("docker.sock"))),
             ]
         });
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -89,9 +89,9 @@ impl Crash {
     }
 
     /// Stands before a socket, `unix:///…`; returns the one to use instead, which lies at `path`.
-    pub(crate) fn before_socket(&self, part: &str, path: PathBuf) -> String {
+    pub(crate) fn before_socket(&self, part: &str, path: &Path) -> String {
         let part = Part::Unix(part.strip_prefix("unix://").unwrap().into());
-        let listener = UnixListener::bind(&path).unwrap();
+        let listener = UnixListener::bind(path).unwrap();
         let crash = self.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
@@ -202,12 +202,12 @@ fn write(request: &Request<Incoming>) -> Option<String> {
         (&Method::PUT | &Method::DELETE, ["v2", .., kind, _]) => *kind == "manifests",
         (&Method::PUT | &Method::DELETE, ["v2", ..]) => false,
         // Docker, whose paths begin with the version of its API.
-        (&Method::POST, [.., "containers" | "networks", "create"]) => true,
-        (&Method::POST, [.., "containers", _, "start" | "stop" | "kill"]) => true,
-        (&Method::DELETE, [.., "containers" | "networks", _]) => true,
-        // S3.
-        (&Method::PUT | &Method::DELETE, _) => true,
-        _ => false,
+        (
+            &Method::POST,
+            [.., "containers" | "networks", "create"] | [.., "containers", _, "start" | "stop" | "kill"],
+        ) => true,
+        // What Docker removes, and objects of S3.
+        (method, _) => method == Method::PUT || method == Method::DELETE,
     };
     writes.then(|| format!("{method} {path}"))
 }
