@@ -151,7 +151,10 @@ impl StateDir {
             file.write_all(bytes)?;
             fs::rename(&temporary, &path)
         };
-        write().map_err(RunnerError::file("write", &path))
+        write().map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            RunnerError::file("write", &path)(error)
+        })
     }
 }
 

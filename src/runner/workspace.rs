@@ -73,7 +73,11 @@ impl Workspace {
             fs::write(&unfinished, content)?;
             fs::rename(&unfinished, &path)
         };
-        write().map_err(RunnerError::file("write", &path))
+        write().map_err(|error| {
+            // On a full disk it would take the room that the files to come need.
+            let _ = fs::remove_file(&unfinished);
+            RunnerError::file("write", &path)(error)
+        })
     }
 
     /// Makes the files that CodeBuild uploads empty where they are missing, so that the upload finds all of them.

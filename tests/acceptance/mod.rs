@@ -15,6 +15,8 @@ mod image_build;
 mod pack;
 mod planted_secret;
 mod pull_requests;
+#[cfg(feature = "aws")]
+mod registry_faults;
 mod runner;
 mod runner_adversity;
 mod up;

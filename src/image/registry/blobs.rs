@@ -12,6 +12,7 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::RegistryClient;
 use super::error::RegistryError;
+use super::patience::Patience;
 use super::request::{Access, Call};
 use super::transport::{Body, read_refusal};
 use crate::image::digest::{Digest, Hasher};
@@ -95,10 +96,19 @@ impl VerifiedBlob {
 impl RegistryClient {
     /// Begins to read the blob that `descriptor` points at.
     pub async fn blob(&self, repository: &Repository, descriptor: &Descriptor) -> Result<VerifiedBlob, RegistryError> {
+        self.begin_blob(repository, descriptor, &mut self.patience()).await
+    }
+
+    async fn begin_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        patience: &mut Patience,
+    ) -> Result<VerifiedBlob, RegistryError> {
         let digest = descriptor.digest.clone();
         let doing = format!("read blob {digest} of `{repository}`");
         let call = self.call(Method::GET, repository, &format!("blobs/{digest}"), Access::Pull, doing)?;
-        let response = self.send(&call, &mut self.patience()).await?;
+        let response = self.send(&call, patience).await?;
         let status = response.status();
         if status != StatusCode::OK {
             return Err(call.refused(status, read_refusal(response).await));
@@ -130,7 +140,7 @@ impl RegistryClient {
             });
         }
         loop {
-            match self.collect(repository, descriptor).await {
+            match self.collect(repository, descriptor, &mut patience).await {
                 Err(error @ RegistryError::Unavailable { .. }) => {
                     if !patience.wait(None).await {
                         return Err(error);
@@ -141,8 +151,13 @@ impl RegistryClient {
         }
     }
 
-    async fn collect(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
-        let mut blob = self.blob(repository, descriptor).await?;
+    async fn collect(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        patience: &mut Patience,
+    ) -> Result<Bytes, RegistryError> {
+        let mut blob = self.begin_blob(repository, descriptor, patience).await?;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = blob.chunk().await? {
             bytes.extend_from_slice(&chunk);
