@@ -10,6 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> std::process::ExitCode {
+    // Before anything else: helpers of a sandbox must not have a second thread.
+    if packhorse::adapters::sandbox::entrance(std::env::args_os()) {
+        return std::process::ExitCode::SUCCESS;
+    }
     let colour =
         if std::env::args_os().any(|argument| argument == "--no-color") { Colour::Never } else { Colour::Auto };
     let printer = Printer::of_process(Level::Normal, false, colour);

@@ -13,3 +13,4 @@ pub mod pack;
 mod parameter_name;
 pub mod process;
 pub mod registry;
+pub mod sandbox;

@@ -19,4 +19,5 @@ mod pull_requests;
 mod registry_faults;
 mod runner;
 mod runner_adversity;
+mod sandbox;
 mod up;

@@ -20,5 +20,6 @@ pub(crate) mod no_images;
 pub(crate) mod orchestrated;
 pub(crate) mod parts;
 pub(crate) mod recorder;
+pub(crate) mod sandbox;
 pub(crate) mod step;
 pub(crate) mod suite;
