@@ -7,20 +7,7 @@ use serde::Serialize;
 /// Struct fields keep their order. A value that cannot be JSON, such as a map with keys that are no texts, becomes `null`; the types of this
 /// module have none.
 pub fn to_string(value: &(impl Serialize + ?Sized)) -> String {
-    let plain = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
-    let mut escaped = String::with_capacity(plain.len());
-    for character in plain.chars() {
-        // Outside of texts, JSON has none of these.
-        match character {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    crate::image::go_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 /// Turns TOML into JSON as Go does: dates become texts, and a whole number written as a float loses its point.
@@ -63,14 +50,6 @@ pub fn to_toml(value: &serde_json::Value) -> Option<toml::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn html_is_escaped_and_controls_as_in_go() {
-        assert_eq!(
-            to_string("<a>&\u{2028}\u{2029}\u{8}\u{c}\u{1}\u{7f}é"),
-            "\"\\u003ca\\u003e\\u0026\\u2028\\u2029\\b\\f\\u0001\u{7f}é\""
-        );
-    }
 
     #[test]
     fn values_pass_from_toml_to_json_and_back() {

@@ -167,6 +167,26 @@ impl Folders {
         Ok(host)
     }
 
+    /// Copies a file into a folder of the engine's making; a link is copied as a link. Other things are left out.
+    pub fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (above, name) = from.parent().zip(from.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
+        let source = self.resolve(above)?.join(name);
+        let metadata = fs::symlink_metadata(&source)?;
+        let target = self.write(to, b"")?;
+        if metadata.is_symlink() {
+            fs::remove_file(&target)?;
+            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
+            return self
+                .owner
+                .map_or(Ok(()), |owner| std::os::unix::fs::lchown(&target, Some(owner.uid), Some(owner.gid)));
+        }
+        if metadata.is_file() {
+            self.permit(&metadata, 0o4)?;
+            io::copy(&mut fs::File::open(&source)?, &mut fs::File::create(&target)?)?;
+        }
+        Ok(())
+    }
+
     /// Removes a file or a folder with all that is in it; links are removed, not followed.
     pub fn remove(&self, inside: &Path) -> io::Result<()> {
         let (Some(above), Some(name)) = (inside.parent(), inside.file_name()) else {
