@@ -12,6 +12,7 @@ mod docker_tests;
 #[cfg(feature = "aws")]
 mod event_log;
 mod image_build;
+mod lifecycle;
 mod pack;
 mod planted_secret;
 mod pull_requests;

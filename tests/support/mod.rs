@@ -9,6 +9,7 @@ pub(crate) mod client_decoder;
 pub(crate) mod codebuild;
 #[cfg(feature = "aws")]
 pub(crate) mod crash;
+pub(crate) mod creator;
 pub(crate) mod docker;
 pub(crate) mod dynamodb;
 pub(crate) mod fault_proxy;

@@ -1,0 +1,408 @@
+//! One build by the Go lifecycle and by ours: same builder, buildpacks, app and variables, in containers of the same image.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output as Finished};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use packhorse::image::credentials::Anonymous;
+use packhorse::image::layer::{Compression, FileSource, Layer, Packer};
+use packhorse::image::source::BlobStream;
+use packhorse::image::{
+    Descriptor, Digest, ImageConfig, ImageError, ImageReference, ImageSource, ImageTarget, NewImage, Platform,
+    RegistryClient, RegistryOptions, SourceImage, Stored,
+};
+use packhorse::lifecycle::cache::LayerCache;
+use packhorse::lifecycle::create::Create;
+use packhorse::lifecycle::export::{CnbUser, Launcher, Origin};
+use packhorse::lifecycle::log::{Level, Log};
+use packhorse::lifecycle::metadata::LauncherMetadata;
+use packhorse::lifecycle::{CreateError, Executor, Exit, Folder, Folders, Output, Owner, Program};
+
+use super::docker::random_name;
+use super::parts;
+
+const CNB: Owner = Owner { uid: 1000, gid: 1000 };
+
+/// A build that both lifecycles do.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+    name: String,
+    client: RegistryClient,
+}
+
+/// What a build made and said.
+pub(crate) struct Built {
+    pub(crate) config: ImageConfig,
+    pub(crate) said: String,
+}
+
+impl Bench {
+    /// Takes buildpacks of the fixtures in this order: groups, and in them ids, optional ones with `?`.
+    pub(crate) fn new(order: &[&str]) -> Self {
+        let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
+        let client = RegistryClient::new(options, Arc::new(Anonymous)).unwrap();
+        let bench = Self { folder: tempfile::tempdir().unwrap(), name: random_name("creator"), client };
+        fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let buildpacks = bench.path("cnb/buildpacks");
+        fs::create_dir_all(&buildpacks).unwrap();
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/buildpacks");
+        for entry in fs::read_dir(fixtures).unwrap() {
+            let entry = entry.unwrap();
+            let folder = buildpacks.join(format!("test_{}", entry.file_name().to_str().unwrap()));
+            fs::create_dir(&folder).unwrap();
+            run(Command::new("cp").arg("-r").arg(entry.path()).arg(folder.join("1.0.0")));
+        }
+        run(Command::new("chmod").args(["-R", "go=rX,u=rwX"]).arg(&buildpacks));
+        bench.write("cnb/order.toml", &order_toml(order));
+        let run_image = Self::run_image();
+        bench.write("cnb/run.toml", &format!("[[images]]\nimage = \"{run_image}\"\n"));
+        for folder in
+            ["app", "cnb/build-config/env", "cnb/lifecycle", "platform/env", "root", "scratch", "theirs/cache", "ours"]
+        {
+            fs::create_dir_all(bench.path(folder)).unwrap();
+        }
+        // The very launcher of the builder, which goes into both images.
+        let launcher =
+            docker(&["run", "--rm", "--entrypoint", "cat", &parts::builder_local(), "/cnb/lifecycle/launcher"]);
+        fs::write(bench.path("cnb/lifecycle/launcher"), launcher.stdout).unwrap();
+        bench
+    }
+
+    /// Adds a file of the app.
+    pub(crate) fn with_file(self, path: &str, content: &str) -> Self {
+        self.write(&format!("app/{path}"), content);
+        self
+    }
+
+    /// Adds a variable of the user.
+    pub(crate) fn with_variable(self, name: &str, value: &str) -> Self {
+        self.write(&format!("platform/env/{name}"), value);
+        self
+    }
+
+    /// Adds a file to the builder's build-config.
+    pub(crate) fn with_build_config(self, name: &str, value: &str) -> Self {
+        self.write(&format!("cnb/build-config/env/{name}"), value);
+        self
+    }
+
+    /// Builds with the Go lifecycle.
+    pub(crate) async fn theirs(&self) -> Built {
+        let (app, layers) = self.fresh("theirs");
+        let cache = self.path("theirs/cache");
+        lchown(&cache, Some(CNB.uid), Some(CNB.gid)).unwrap();
+        let mount = |from: &Path, to: &str| format!("{}:{to}", from.display());
+        let image = self.image("theirs");
+        let finished = docker(&[
+            "run",
+            "--rm",
+            "--network",
+            "host",
+            "--user",
+            "0:0",
+            "-v",
+            &mount(&app, "/workspace"),
+            "-v",
+            &mount(&layers, "/layers"),
+            "-v",
+            &mount(&cache, "/cache"),
+            "-v",
+            &mount(&self.path("platform"), "/platform:ro"),
+            "-v",
+            &mount(&self.path("cnb/buildpacks"), "/cnb/buildpacks:ro"),
+            "-v",
+            &mount(&self.path("cnb/order.toml"), "/cnb/order.toml:ro"),
+            "-v",
+            &mount(&self.path("cnb/run.toml"), "/cnb/run.toml:ro"),
+            "-v",
+            &mount(&self.path("cnb/build-config"), "/cnb/build-config:ro"),
+            "-e",
+            "CNB_PLATFORM_API=0.15",
+            "-e",
+            "LANG=of-the-builder",
+            "-e",
+            "NO_PROXY=nowhere",
+            "--entrypoint",
+            "/cnb/lifecycle/creator",
+            &parts::builder_local(),
+            "-no-color",
+            "-cache-dir",
+            "/cache",
+            "-run-image",
+            &Self::run_image().to_string(),
+            &image.to_string(),
+        ]);
+        let said = [finished.stdout, finished.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(finished.status.success(), "{said}");
+        Built { config: self.source(&image).await.unwrap().config, said }
+    }
+
+    /// Builds with ours; the image before is `previous`, in the registry.
+    pub(crate) async fn ours(&self, previous: Option<&str>) -> Result<Built, (CreateError, String)> {
+        let (app, layers) = self.fresh("ours");
+        let folders = Folders {
+            root: Folder::new("/", self.path("root")),
+            app: Folder::new("/workspace", app),
+            layers: Folder::new("/layers", layers),
+            platform: Folder::new("/platform", self.path("platform")),
+            cnb: Folder::new("/cnb", self.path("cnb")),
+            scratch: Folder::new("/tmp/scratch", self.path("scratch")),
+            owner: Some(CNB),
+        };
+        let container = Container::start(&self.name, &folders);
+        let log = Said::default();
+        let source = Registry(self.client.clone());
+        let run_image = self.source(&Self::run_image()).await.unwrap();
+        let previous = match previous {
+            Some(name) => Some(self.source(&self.image(name)).await.unwrap()),
+            None => None,
+        };
+        let launcher = folders.cnb.host.join("lifecycle/launcher");
+        let size = fs::metadata(&launcher).unwrap().len();
+        let launcher = Launcher { program: FileSource::Path(launcher), size, metadata: LauncherMetadata::default() };
+        let environment = [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("HOME", "/home/cnb"),
+            ("CNB_USER_ID", "1000"),
+            ("LANG", "of-the-builder"),
+            ("NO_PROXY", "nowhere"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let cache = LayerCache::new(self.path("ours/cache"));
+        let kept = Kept::default();
+        let names = [self.image("ours")];
+        let create = Create {
+            folders: &folders,
+            executor: &container,
+            log: &log,
+            environment: &environment,
+            user: CnbUser { uid: CNB.uid, gid: CNB.gid },
+            exec_env: "production",
+            run_image: Origin { image: &run_image, source: &source },
+            previous: previous.as_ref().map(|image| Origin { image, source: &source }),
+            cache: Some(&cache),
+            skip_layers: false,
+            launcher,
+            process: None,
+            project: "{}",
+            created: packhorse::image::draft::CREATED,
+            packer: Arc::new(Packer::new(self.folder.path(), Compression::Gzip).unwrap()),
+            target: &kept,
+            names: &names,
+        };
+        let said = || log.0.lock().unwrap().clone();
+        match create.run().await {
+            Ok(_) => {
+                // As it is written, which leaves more out than what is in memory.
+                let image = kept.0.lock().unwrap().take().unwrap();
+                Ok(Built { config: serde_json::from_slice(&image.config_bytes).unwrap(), said: said() })
+            }
+            Err(error) => Err((error, said())),
+        }
+    }
+
+    /// The folder that the Go lifecycle keeps layers in becomes the one that ours begins with.
+    pub(crate) fn hand_their_cache_to_us(&self) {
+        run(Command::new("cp").arg("-r").arg(self.path("theirs/cache")).arg(self.path("ours/cache")));
+    }
+
+    fn run_image() -> ImageReference {
+        format!("{}/packhorse/run:debian-12", parts::registry()).parse().unwrap()
+    }
+
+    fn image(&self, side: &str) -> ImageReference {
+        format!("{}/test/{}:{side}", parts::registry(), self.name).parse().unwrap()
+    }
+
+    async fn source(&self, image: &ImageReference) -> Option<SourceImage> {
+        Registry(self.client.clone()).image(image, &Platform::host()).await.unwrap()
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A copy of the app, and an empty folder for layers, both the CNB user's.
+    fn fresh(&self, side: &str) -> (PathBuf, PathBuf) {
+        let (app, layers) = (self.path(side).join("workspace"), self.path(side).join("layers"));
+        for folder in [&app, &layers] {
+            let _ = fs::remove_dir_all(folder);
+        }
+        fs::create_dir_all(&layers).unwrap();
+        run(Command::new("cp").arg("-r").arg(self.path("app")).arg(&app));
+        run(Command::new("chown").args(["-R", "1000:1000"]).args([&app, &layers, &self.path("scratch")]));
+        run(Command::new("chmod").args(["-R", "go=rX,u=rwX"]).args([&app, &layers]));
+        (app, layers)
+    }
+}
+
+/// Fails unless two images are the same but for what only the Go lifecycle knows: its own version and commit.
+pub(crate) fn assert_same_image(ours: &Built, theirs: &Built) {
+    let said = || format!("theirs:\n{}\nours:\n{}", theirs.said, ours.said);
+    let layers = |built: &Built| {
+        let history = built.config.history.iter().map(|step| step.created_by.clone());
+        built.config.rootfs.diff_ids.iter().map(ToString::to_string).zip(history).collect::<Vec<_>>()
+    };
+    assert_eq!(layers(ours), layers(theirs), "{}", said());
+    let (mut one, mut other) = (ours.config.clone(), theirs.config.clone());
+    for config in [&mut one, &mut other] {
+        // What Docker writes into a config and Go's library does not know; ours keeps it.
+        for field in ["comment", "container_config"] {
+            config.other.remove(field);
+        }
+        for value in config.config.labels.values_mut() {
+            let Ok(mut label) = serde_json::from_str::<serde_json::Value>(value) else { continue };
+            if let Some(launcher) = label.get_mut("launcher").filter(|launcher| launcher.get("source").is_some()) {
+                *launcher = serde_json::json!("left out");
+                *value = label.to_string();
+            }
+        }
+    }
+    let lines = |config: &ImageConfig| {
+        let text = serde_json::to_string_pretty(config).unwrap();
+        text.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let (one, other) = (lines(&one), lines(&other));
+    let different: Vec<_> = one.iter().zip(&other).filter(|(one, other)| one != other).collect();
+    assert!(different.is_empty() && one.len() == other.len(), "{different:#?}\n{}", said());
+}
+
+fn order_toml(groups: &[&str]) -> String {
+    let element = |word: &str| {
+        let (id, optional) = word.strip_prefix('?').map_or((word, false), |id| (id, true));
+        format!("[[order.group]]\nid = \"test/{id}\"\nversion = \"1.0.0\"\noptional = {optional}\n")
+    };
+    let group = |text: &&str| format!("[[order]]\n{}", text.split_whitespace().map(element).collect::<String>());
+    groups.iter().map(group).collect()
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+fn docker(args: &[&str]) -> Finished {
+    Command::new(parts::docker_cli()).args(args).output().unwrap()
+}
+
+/// A container of the builder in which our lifecycle runs programs.
+struct Container(String);
+
+impl Container {
+    fn start(name: &str, folders: &Folders) -> Self {
+        let mounts: Vec<String> = [&folders.app, &folders.layers, &folders.scratch, &folders.platform]
+            .iter()
+            .map(|folder| format!("{}:{}", folder.host.display(), folder.inside.display()))
+            .chain([format!("{}/buildpacks:/cnb/buildpacks:ro", folders.cnb.host.display())])
+            .collect();
+        let mut args = vec!["run", "-d", "--init", "--name", name, "--network", "host"];
+        for mount in &mounts {
+            args.extend(["-v", mount]);
+        }
+        let builder = parts::builder_local();
+        args.extend(["--entrypoint", "sleep", &builder, "infinity"]);
+        let finished = docker(&args);
+        assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        docker(&["rm", "-f", &self.0]);
+    }
+}
+
+#[async_trait]
+impl Executor for Container {
+    async fn run(&self, program: &Program, output: &mut Output<'_>) -> io::Result<Exit> {
+        let mut command = tokio::process::Command::new(parts::docker_cli());
+        command
+            .args(["exec", "-u", "1000:1000", "-w"])
+            .arg(&program.working_dir)
+            .arg(&self.0)
+            .args(["/usr/bin/env", "-i"]);
+        for (name, value) in &program.env {
+            command.arg([name.as_os_str(), OsStr::new("="), value].into_iter().collect::<std::ffi::OsString>());
+        }
+        let finished = command.args(&program.argv).output().await?;
+        output(&finished.stdout);
+        output(&finished.stderr);
+        Ok(Exit::Exited(finished.status.code().unwrap_or(-1)))
+    }
+
+    async fn end_strays(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Said(Mutex<String>);
+
+impl Log for Said {
+    fn line(&self, level: Level, text: &str) {
+        if level > Level::Debug {
+            let mut said = self.0.lock().unwrap();
+            said.push_str(if level == Level::Warning { "Warning: " } else { "" });
+            said.push_str(text);
+            said.push('\n');
+        }
+    }
+
+    fn output(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+    }
+}
+
+struct Registry(RegistryClient);
+
+#[async_trait]
+impl ImageSource for Registry {
+    async fn image(&self, image: &ImageReference, platform: &Platform) -> Result<Option<SourceImage>, ImageError> {
+        let raw = self.0.manifest(image).await?;
+        let (digest, manifest) = self.0.image_manifest(image, platform).await?;
+        let config = self.0.config(image, platform).await?;
+        let media_type = raw.media_type;
+        Ok(Some(SourceImage { reference: image.clone(), digest, media_type, manifest, config }))
+    }
+
+    async fn blob(&self, image: &SourceImage, blob: &Descriptor) -> Result<BlobStream, ImageError> {
+        let blob = self.0.blob(image.reference.repository(), blob).await?;
+        let pieces = futures_util::stream::unfold(blob, |mut blob| async move {
+            blob.chunk().await.transpose().map(|piece| (piece.map_err(ImageError::from), blob))
+        });
+        Ok(pieces.boxed())
+    }
+}
+
+/// Keeps the image and no layer.
+#[derive(Default)]
+struct Kept(Mutex<Option<NewImage>>);
+
+#[async_trait]
+impl ImageTarget for Kept {
+    async fn put_layer(&self, _: &Layer) -> Result<Stored, ImageError> {
+        Ok(Stored::Sent)
+    }
+
+    async fn take_layer(&self, _: &dyn ImageSource, _: &SourceImage, _: &Descriptor) -> Result<Stored, ImageError> {
+        Ok(Stored::AlreadyThere)
+    }
+
+    async fn finish(&self, image: &NewImage, _: &[ImageReference]) -> Result<Digest, ImageError> {
+        *self.0.lock().unwrap() = Some(image.clone());
+        Ok(image.digest())
+    }
+}
