@@ -11,6 +11,7 @@ pub mod machine;
 pub mod memory;
 pub mod pack;
 mod parameter_name;
+mod private_folder;
 pub mod process;
 pub mod registry;
 pub mod sandbox;

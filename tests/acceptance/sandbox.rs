@@ -1,12 +1,16 @@
 //! Where buildpacks run without Docker: namespaces over a real builder's files, as root and as an ordinary user.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use packhorse::adapters::sandbox::{Sandbox, Users};
+use packhorse::adapters::sandbox::account::Account;
+use packhorse::adapters::sandbox::{Sandbox, Users, Workplace};
 use packhorse::lifecycle::{Executor as _, Exit};
 
-use crate::support::sandbox::{Bench, again_as_a_stranger, bash, processes_with, program};
+use crate::support::sandbox::{
+    Bench, again_as_a_stranger, again_in_the_builder, bash, processes_with, program, workplace,
+};
 
 /// A text that no other process has on its command line.
 fn marker() -> String {
@@ -184,24 +188,66 @@ fn rustix_is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
+/// What [`in_place_inside_a_builder_image_nothing_needs_a_privilege`] runs in its container.
+#[tokio::test]
+#[ignore = "needs to run inside of a builder image"]
+async fn a_build_in_place() {
+    if std::env::var_os("PACKHORSE_TEST_IN_BUILDER").is_none() {
+        return;
+    }
+    let account = Account::of_variables(|name| std::env::var(name).ok(), Path::new("/")).unwrap();
+    let refused = Sandbox::try_out(program(), Users::One).await.unwrap_err().to_string();
+    assert!(refused.contains("run packhorse inside a builder image"), "{refused}");
+    let workplace = Workplace::in_place(account, &program()).unwrap();
+    workplace.set_variable("TOKEN", &"two\nlines".into()).unwrap();
+    let platform = workplace.folders().platform.inside.display().to_string();
+    let script = format!(
+        "id -u; echo a >/workspace/own && echo b >/layers/own && stat -c '%u:%g %a' /workspace/own; cat {platform}/env/TOKEN; \
+         echo x >{platform}/env/TOKEN; grep NoNewPrivs /proc/self/status | tr -d '\\t'"
+    );
+    let bench = Bench { sandbox: workplace.executor().clone(), folders: tempfile::tempdir().unwrap() };
+    let (_, text) = bench.script(&format!("({script}) 2>/dev/null")).await;
+    assert_eq!(text, "1000\n1000:1000 644\ntwo\nlinesNoNewPrivs:1\n");
+    strays_end(&bench).await;
+    dropped_programs_end(&bench).await;
+    let private = workplace.folders().platform.host.parent().unwrap().to_owned();
+    drop(workplace);
+    assert!(!private.exists());
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26"]
+fn in_place_inside_a_builder_image_nothing_needs_a_privilege() {
+    for user in ["0:0", "1000:1000"] {
+        again_in_the_builder(user, "acceptance::sandbox::a_build_in_place");
+    }
+}
+
 const RUN_WITH: &str = "PACKHORSE_TEST_MARKER";
+const CACHE: &str = "PACKHORSE_TEST_CACHE";
 
 /// Not a test by itself: what [`nothing_outlives_a_killed_packhorse`] kills.
 #[tokio::test]
 #[ignore = "needs the registry with the builder"]
 async fn a_program_that_is_to_be_killed() {
     let Ok(marker) = std::env::var(RUN_WITH) else { return };
-    let bench = Bench::over_builder().await;
-    bench.script(&format!("exec -a {marker} sleep 1000")).await;
+    let cache = std::env::var_os(CACHE).unwrap();
+    let workplace = workplace(Path::new(&cache)).await;
+    let private = workplace.folders().platform.host.parent().unwrap().to_owned();
+    fs::write(Path::new(&cache).join("private"), private.to_str().unwrap()).unwrap();
+    let script = format!("mkdir /layers/a && touch /layers/a/b && chmod 0 /layers/a; exec -a {marker} sleep 1000");
+    let bench = Bench { sandbox: workplace.executor().clone(), folders: tempfile::tempdir_in(&cache).unwrap() };
+    bench.script(&script).await;
 }
 
 #[test]
 #[ignore = "needs the registry with the builder"]
 fn nothing_outlives_a_killed_packhorse() {
-    let marker = marker();
+    let (marker, cache) = (marker(), tempfile::tempdir().unwrap());
     let mut tests = Command::new(std::env::current_exe().unwrap())
         .args(["--include-ignored", "--exact", "acceptance::sandbox::a_program_that_is_to_be_killed"])
         .env(RUN_WITH, &marker)
+        .env(CACHE, cache.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -221,4 +267,34 @@ fn nothing_outlives_a_killed_packhorse() {
         assert!(began.elapsed().as_secs() < 20, "{:?}", processes_with(&marker));
         std::thread::yield_now();
     }
+    // What it had made goes too: the folders of the build, and the secrets in memory.
+    let private = fs::read_to_string(cache.path().join("private")).unwrap();
+    let builds = cache.path().join("builds");
+    while Path::new(&private).exists() || fs::read_dir(&builds).unwrap().next().is_some() {
+        assert!(began.elapsed().as_secs() < 20, "{private} and {} are still there", builds.display());
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the registry with the builder"]
+async fn a_build_has_its_secrets_in_memory_and_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let workplace = workplace(cache.path()).await;
+    workplace.set_variable("TOKEN", &"two\nlines".into()).unwrap();
+    assert!(workplace.set_variable("../TOKEN", &"x".into()).is_err());
+    let bundle = workplace.trust(Path::new("/etc/ssl/certs/ca-certificates.crt")).unwrap();
+    let bench = Bench { sandbox: workplace.executor().clone(), folders: tempfile::tempdir().unwrap() };
+    let text = bench
+        .output(&format!(
+            "cat /platform/env/TOKEN; grep -c BEGIN {} >/dev/null && echo; stat -c '%u:%g %a' /workspace /layers; \
+             touch ~cnb/own /var/tmp/own && findmnt -no FSTYPE /platform 2>/dev/null || grep ' /platform ' /proc/mounts | cut -d' ' -f3",
+            bundle.display()
+        ))
+        .await;
+    assert_eq!(text, "two\nlines\n1000:1000 755\n1000:1000 755\ntmpfs\n");
+    let private = workplace.folders().platform.host.parent().unwrap().to_owned();
+    drop(workplace);
+    assert!(!private.exists());
+    assert_eq!(fs::read_dir(cache.path().join("builds")).unwrap().count(), 0);
 }

@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 use packhorse::adapters::sandbox::account::Account;
 use packhorse::adapters::sandbox::rootfs::{Owners, RootStore, Rootfs};
-use packhorse::adapters::sandbox::{Sandbox, Shared, Users};
+use packhorse::adapters::sandbox::{Sandbox, Shared, Users, Workplace};
 use packhorse::image::credentials::Anonymous;
 use packhorse::image::source::{BlobStream, ImageError};
 use packhorse::image::{Descriptor, ImageReference, ImageSource, Platform, SourceImage};
 use packhorse::image::{RegistryClient, RegistryError, RegistryOptions, media_type};
 use packhorse::lifecycle::{Executor as _, Exit, Program};
 
+use super::docker::docker;
 use super::parts;
 
 /// Where the tests find the program when they run as somebody else, or somewhere else.
@@ -134,6 +135,13 @@ pub(crate) fn bash(text: &str) -> Program {
     }
 }
 
+/// A build's folders over the builder, below a cache folder.
+pub(crate) async fn workplace(cache: &Path) -> Workplace {
+    let rootfs = rootfs().await;
+    let account = Account::of_image(&rootfs.config, &rootfs.folder).unwrap();
+    Workplace::over(&rootfs, account, &program(), cache, Users::of_process()).unwrap()
+}
+
 /// The numbers of processes whose command line holds this text.
 pub(crate) fn processes_with(text: &str) -> Vec<String> {
     let has = |folder: &Path| {
@@ -141,6 +149,34 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
     };
     let folders = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     folders.filter(|folder| has(folder)).map(|folder| folder.display().to_string()).collect()
+}
+
+/// Runs a test again inside the builder image, in a container with the default profile, as this user.
+pub(crate) fn again_in_the_builder(user: &str, test: &str) {
+    let top = tempfile::tempdir().unwrap();
+    fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), top.path().join("tests")).unwrap();
+    fs::copy(program(), top.path().join("packhorse")).unwrap();
+    let output = docker(&[
+        "run",
+        "--rm",
+        "--user",
+        user,
+        "--entrypoint",
+        "/under-test/tests",
+        "--volume",
+        &format!("{}:/under-test:ro", top.path().display()),
+        "--env",
+        &format!("{PROGRAM}=/under-test/packhorse"),
+        "--env",
+        "PACKHORSE_TEST_IN_BUILDER=1",
+        &parts::builder_local(),
+        "--include-ignored",
+        "--nocapture",
+        "--exact",
+        test,
+    ]);
+    assert!(output.contains("test result: ok. 1 passed"), "{output}");
 }
 
 /// Runs some of these tests again as a user without any rights, from copies that this user can read.

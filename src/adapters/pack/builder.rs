@@ -12,9 +12,9 @@ use secrecy::ExposeSecret;
 
 use super::arguments::{CA_INSIDE, CA_VARIABLES, Setting, Variables, arguments};
 use super::descriptor::descriptor;
-use super::private_folder::PrivateFolder;
 use super::report::digest;
 use crate::adapters::docker::{Docker, DockerAddress};
+use crate::adapters::private_folder::PrivateFolder;
 use crate::adapters::process::{Command, Exit, Limits, ProcessError, Stop, run};
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::lifecycle_phase::{LifecyclePhase, failed_with};

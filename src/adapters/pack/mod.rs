@@ -3,7 +3,6 @@
 mod arguments;
 mod builder;
 mod descriptor;
-mod private_folder;
 mod report;
 
 pub use arguments::cache_volumes;

@@ -7,12 +7,14 @@ mod order;
 mod refusal;
 pub mod rootfs;
 mod work;
+pub mod workplace;
 
 use std::io;
 use std::path::Path;
 
 pub use executor::{Janitor, Sandbox, Shared, Users};
 pub use helper::entrance;
+pub use workplace::Workplace;
 
 /// Removes a folder with all that is below, whatever modes folders have. One that is not there is no error.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {

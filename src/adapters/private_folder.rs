@@ -1,4 +1,4 @@
-//! A folder for secrets: in memory where there is such a place, readable by nobody else, gone afterwards.
+//! A folder for what nobody else may see: for secrets in memory, where there is such a place; gone afterwards.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+
+use super::sandbox::remove_tree;
 
 const PREFIX: &str = "packhorse-private-";
 const LOCK: &str = "lock";
@@ -15,14 +17,14 @@ const MEMORY: &str = "/dev/shm";
 /// A folder that only this user may enter; dropped, it is removed.
 ///
 /// One that a killed process left behind is removed by the next: its lock is free.
-pub(super) struct PrivateFolder {
-    folder: tempfile::TempDir,
+pub(in crate::adapters) struct PrivateFolder {
+    folder: PathBuf,
     _lock: File,
 }
 
 impl PrivateFolder {
-    /// Makes one, and removes those of processes that are gone.
-    pub(super) fn new() -> io::Result<Self> {
+    /// Makes one in memory, and removes those of processes that are gone.
+    pub(in crate::adapters) fn new() -> io::Result<Self> {
         let memory = Path::new(MEMORY);
         if memory.is_dir()
             && let Ok(folder) = Self::within(memory)
@@ -32,7 +34,8 @@ impl PrivateFolder {
         Self::within(&std::env::temp_dir())
     }
 
-    fn within(base: &Path) -> io::Result<Self> {
+    /// Makes one below `base`, and removes those of processes that are gone.
+    pub(in crate::adapters) fn within(base: &Path) -> io::Result<Self> {
         sweep(base);
         let folder =
             tempfile::Builder::new().prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir_in(base)?;
@@ -41,15 +44,15 @@ impl PrivateFolder {
         let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         fs::rename(new, path)?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder: folder.keep(), _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        self.folder.path()
+    pub(in crate::adapters) fn path(&self) -> &Path {
+        &self.folder
     }
 
     /// Makes a folder inside.
-    pub(super) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+    pub(in crate::adapters) fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.path().join(name);
         DirBuilder::new().mode(0o755).create(&path)?;
         Ok(path)
@@ -59,7 +62,7 @@ impl PrivateFolder {
     ///
     /// Everyone may read the files: a container's user has another id. Nobody else gets as far as the folder, whose parent
     /// is private; inside a container the mount stands for itself.
-    pub(super) fn variables<'a>(
+    pub(in crate::adapters) fn variables<'a>(
         &self,
         name: &str,
         variables: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -72,10 +75,16 @@ impl PrivateFolder {
     }
 
     /// Writes a file that only this user may read.
-    pub(super) fn file(&self, name: &str, content: &str) -> io::Result<PathBuf> {
+    pub(in crate::adapters) fn file(&self, name: &str, content: &str) -> io::Result<PathBuf> {
         let path = self.path().join(name);
         write(&path, content, 0o600)?;
         Ok(path)
+    }
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        let _ = remove_tree(&self.folder);
     }
 }
 
@@ -92,7 +101,7 @@ fn sweep(base: &Path) {
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
         let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
         }
     }
 }
