@@ -1,11 +1,7 @@
 //! An image config as Go's registry library writes it, so that equal configs are equal image IDs.
 
-use serde::Serialize;
-use serde::ser::SerializeMap as _;
-use serde_json::Value;
-
 use super::config::ImageConfig;
-use super::go_json;
+use super::go_json::{self, FieldOrder, InOrder};
 
 impl ImageConfig {
     /// Writes the JSON that go-containerregistry writes: its order of fields, its escapes, empty ones left out.
@@ -14,15 +10,6 @@ impl ImageConfig {
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         go_json::to_vec(&InOrder { value: &serde_json::to_value(self)?, order: &IMAGE })
     }
-}
-
-/// How Go orders the fields of an object: those named here first, the rest by name.
-struct FieldOrder {
-    fields: &'static [&'static str],
-    /// Fields that stay although they are empty.
-    always: &'static [&'static str],
-    /// Objects, or lists of them, with an order of their own.
-    below: &'static [(&'static str, &'static FieldOrder)],
 }
 
 static IMAGE: FieldOrder = FieldOrder {
@@ -78,46 +65,6 @@ static RUNTIME: FieldOrder = FieldOrder {
 };
 static HEALTH: FieldOrder =
     FieldOrder { fields: &["Test", "Interval", "Timeout", "StartPeriod", "Retries"], always: &[], below: &[] };
-
-/// A value that is written in an order of fields.
-struct InOrder<'a> {
-    value: &'a Value,
-    order: &'static FieldOrder,
-}
-
-impl Serialize for InOrder<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { value, order } = *self;
-        let fields = match value {
-            Value::Array(items) => return serializer.collect_seq(items.iter().map(|value| InOrder { value, order })),
-            Value::Object(fields) => fields,
-            other => return other.serialize(serializer),
-        };
-        let known = order.fields.iter().filter_map(|name| fields.get_key_value(*name));
-        let known = known.filter(|(name, value)| order.always.contains(&name.as_str()) || !is_empty(value));
-        let unknown = fields.iter().filter(|(name, _)| !order.fields.contains(&name.as_str()));
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in known.chain(unknown) {
-            match order.below.iter().find(|(below, _)| below == name) {
-                Some((_, order)) => map.serialize_entry(name, &InOrder { value, order })?,
-                None => map.serialize_entry(name, value)?,
-            }
-        }
-        map.end()
-    }
-}
-
-/// What Go's `omitempty` leaves out.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -27,8 +27,10 @@ impl ImageDraft {
         base.check()?;
         let mut config = base.config.clone();
         normalize_history(&mut config);
-        // The container it was committed from, once.
-        config.other.remove("container");
+        // What `docker commit` and `docker import` once left; the Go lifecycle drops it too.
+        for field in ["container", "container_config", "comment", "id", "parent"] {
+            config.other.remove(field);
+        }
         Ok(Self { config, manifest: base.manifest.clone(), media_type: base.media_type.clone() })
     }
 
@@ -51,7 +53,12 @@ impl ImageDraft {
     /// Adds a layer on top; `created_by` is what history says of it.
     ///
     /// A gzip layer gets the name that fits the manifest, Docker's or OCI's: they are the same format.
-    pub fn push(&mut self, diff_id: Digest, mut layer: Descriptor, created_by: &str) {
+    pub fn push(&mut self, diff_id: Digest, layer: Descriptor, created_by: &str) {
+        self.push_with(diff_id, layer, History { created_by: created_by.to_owned(), ..History::default() });
+    }
+
+    /// Adds a layer on top with its step of history; see [`Self::push`].
+    pub(super) fn push_with(&mut self, diff_id: Digest, mut layer: Descriptor, step: History) {
         let is_gzip = [media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP].contains(&layer.media_type.as_str());
         if is_gzip {
             let docker = self.media_type == media_type::DOCKER_MANIFEST;
@@ -59,8 +66,15 @@ impl ImageDraft {
             fitting.clone_into(&mut layer.media_type);
         }
         self.config.rootfs.diff_ids.push(diff_id);
-        self.config.history.push(History { created_by: created_by.to_owned(), ..History::default() });
+        self.config.history.push(step);
         self.manifest.layers.push(layer);
+    }
+
+    /// Takes all layers away, and their history.
+    pub(super) fn clear_layers(&mut self) {
+        self.config.rootfs.diff_ids.clear();
+        self.config.history.clear();
+        self.manifest.layers.clear();
     }
 
     /// Returns the image; its time and that of every step is `created`, in RFC 3339.

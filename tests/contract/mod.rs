@@ -1,6 +1,7 @@
 //! One suite per port, run against every implementation.
 
 mod artifacts;
+pub(crate) mod images;
 mod lane_store;
 mod parameters;
 pub(crate) mod phase_events;

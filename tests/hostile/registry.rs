@@ -462,7 +462,10 @@ async fn upload_whose_source_fails_says_so() {
     struct Broken;
     #[async_trait]
     impl BlobSource for Broken {
-        async fn open(&self) -> std::io::Result<futures_util::stream::BoxStream<'static, std::io::Result<Bytes>>> {
+        async fn open(
+            &self,
+            _: u64,
+        ) -> std::io::Result<futures_util::stream::BoxStream<'static, std::io::Result<Bytes>>> {
             Err(std::io::Error::other("the disk is gone"))
         }
     }
@@ -486,4 +489,116 @@ async fn nobody_there_is_unavailable_and_names_both() {
     let error = anonymous().resolve(&target).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
     assert!(error.to_string().contains(&format!("`{target}`")), "{error}");
+}
+
+/// A client that sends blobs in pieces of four bytes.
+fn in_pieces() -> RegistryClient {
+    let options = RegistryOptions { upload_piece: 4, ..options() };
+    RegistryClient::new(options, Arc::new(Anonymous)).unwrap()
+}
+
+/// A registry that keeps one upload and does what `adversity` says, before anything else, to each piece by its number.
+async fn uploads(adversity: fn(usize) -> Option<Reply>) -> (LyingServer, Arc<std::sync::Mutex<Vec<u8>>>) {
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let shared = Arc::clone(&kept);
+    let pieces = AtomicUsize::new(0);
+    let server = LyingServer::start(move |asked| {
+        let mut kept = shared.lock().unwrap();
+        let state = |status: u16, kept: &Vec<u8>| {
+            let place = format!("/v2/app/blobs/uploads/1?state={}", kept.len());
+            Reply::new(status).header("location", place).header("range", format!("0-{}", kept.len().max(1) - 1))
+        };
+        match asked.method.as_str() {
+            "HEAD" => Reply::new(404),
+            "POST" => {
+                kept.clear();
+                state(202, &kept)
+            }
+            "PATCH" => adversity(pieces.fetch_add(1, Ordering::SeqCst)).unwrap_or_else(|| {
+                kept.extend_from_slice(&asked.body);
+                state(202, &kept)
+            }),
+            "GET" => state(204, &kept),
+            "PUT" => {
+                kept.extend_from_slice(&asked.body);
+                Reply::new(201)
+            }
+            _ => Reply::new(405),
+        }
+    })
+    .await;
+    (server, kept)
+}
+
+#[tokio::test]
+async fn upload_goes_on_where_it_broke() {
+    for adversity in [
+        |piece| (piece == 1).then(|| Reply::new(502)),
+        |piece| (piece == 1 || piece == 2).then(|| Reply::new(429)),
+        |piece| (piece == 2).then(|| Reply::new(416)),
+    ] {
+        let (server, kept) = uploads(adversity).await;
+        let bytes = Bytes::from_static(b"a blob of fifteen");
+        in_pieces().upload_blob(image(&server).repository(), &Descriptor::of("x", &bytes), &bytes).await.unwrap();
+        assert_eq!(*kept.lock().unwrap(), bytes);
+        let sent: usize =
+            server.asked().iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.body.len()).sum();
+        assert!(sent <= bytes.len() + 8, "only what was lost is sent again, not {sent} bytes");
+        assert_eq!(server.count("POST", "/v2/app/blobs/uploads/"), 1);
+    }
+}
+
+#[tokio::test]
+async fn upload_that_the_registry_has_forgotten_begins_anew() {
+    let begun = AtomicUsize::new(0);
+    let server = LyingServer::start(move |asked| match asked.method.as_str() {
+        "HEAD" | "GET" => Reply::new(404),
+        "POST" => {
+            let number = begun.fetch_add(1, Ordering::SeqCst);
+            Reply::new(202).header("location", format!("/v2/app/blobs/uploads/{number}"))
+        }
+        "PATCH" if asked.path.ends_with("/0") && asked.earlier == 1 => Reply::new(404),
+        "PATCH" => Reply::new(202).header("location", asked.path.clone()),
+        _ => Reply::new(201),
+    })
+    .await;
+    let bytes = Bytes::from_static(b"a blob of fifteen");
+    in_pieces().upload_blob(image(&server).repository(), &Descriptor::of("x", &bytes), &bytes).await.unwrap();
+    assert_eq!(server.count("PATCH", "/v2/app/blobs/uploads/1"), 5);
+}
+
+#[tokio::test]
+async fn registry_that_takes_no_pieces_gets_the_blob_whole() {
+    let server = LyingServer::start(|asked| match asked.method.as_str() {
+        "HEAD" => Reply::new(404),
+        "POST" => Reply::new(202).header("location", "/v2/app/blobs/uploads/1"),
+        "PATCH" => Reply::new(405),
+        _ => Reply::new(201),
+    })
+    .await;
+    let bytes = Bytes::from_static(b"a blob of fifteen");
+    in_pieces().upload_blob(image(&server).repository(), &Descriptor::of("x", &bytes), &bytes).await.unwrap();
+    let put = server.asked().into_iter().find(|asked| asked.method == "PUT").unwrap();
+    assert_eq!(put.body, bytes);
+}
+
+#[tokio::test]
+async fn registry_that_claims_more_than_was_sent_lies() {
+    let server = LyingServer::start(|asked| match asked.method.as_str() {
+        "HEAD" => Reply::new(404),
+        _ => Reply::new(202).header("location", "/v2/app/blobs/uploads/1").header("range", "0-99"),
+    })
+    .await;
+    let bytes = Bytes::from_static(b"a blob of fifteen");
+    let sent = in_pieces().upload_blob(image(&server).repository(), &Descriptor::of("x", &bytes), &bytes).await;
+    assert!(matches!(sent, Err(RegistryError::Lied { .. })), "{sent:?}");
+}
+
+#[tokio::test]
+async fn upload_that_never_gets_through_ends() {
+    let (server, _) = uploads(|_| Some(Reply::new(503))).await;
+    let bytes = Bytes::from_static(b"a blob of fifteen");
+    let sent = in_pieces().upload_blob(image(&server).repository(), &Descriptor::of("x", &bytes), &bytes).await;
+    assert!(matches!(sent, Err(RegistryError::Unavailable { .. })), "{sent:?}");
+    assert!(server.asked().len() < 50);
 }

@@ -1,46 +1,18 @@
-//! Blobs: reading them checked, mounting them, and sending them.
+//! Blobs: reading them checked, and mounting them.
 
-use std::io;
-use std::path::PathBuf;
-
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 
 use super::RegistryClient;
 use super::error::RegistryError;
 use super::patience::Patience;
-use super::request::{Access, Call};
+use super::request::Access;
 use super::transport::{Body, read_refusal};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::manifest::Descriptor;
 use crate::image::reference::{Registry, Repository};
-
-/// Gives the bytes of a blob, from the start each time: a broken upload begins anew.
-#[async_trait]
-pub trait BlobSource: Send + Sync {
-    /// Begins to read.
-    async fn open(&self) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
-}
-
-#[async_trait]
-impl BlobSource for Bytes {
-    async fn open(&self) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
-        let bytes = self.clone();
-        Ok(stream::once(async { Ok(bytes) }).boxed())
-    }
-}
-
-#[async_trait]
-impl BlobSource for PathBuf {
-    async fn open(&self) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
-        let file = tokio::fs::File::open(self).await?;
-        Ok(tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024).boxed())
-    }
-}
 
 /// What became of a wish to take a blob over from another repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +58,11 @@ impl VerifiedBlob {
         self.left = left.ok_or_else(|| self.lied(format!("it is longer than {} bytes", self.size)))?;
         self.hasher.update(&chunk);
         Ok(Some(chunk))
+    }
+
+    /// Returns the pieces as a stream that ends with an error where [`Self::chunk`] would.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Bytes, RegistryError>> {
+        stream::try_unfold(self, async |mut blob| Ok(blob.chunk().await?.map(|chunk| (chunk, blob)))).boxed()
     }
 
     fn lied(&self, lie: String) -> RegistryError {
@@ -198,61 +175,6 @@ impl RegistryClient {
             StatusCode::CREATED => Ok(Mounted::Done),
             // The registry has begun an upload instead; it forgets one that nobody goes on with.
             StatusCode::ACCEPTED => Ok(Mounted::MustUpload),
-            status => Err(call.refused(status, read_refusal(response).await)),
-        }
-    }
-
-    /// Sends the blob that `descriptor` points at, unless it is there already.
-    ///
-    /// Streams, whatever the size. The registry checks the digest before the blob can be seen.
-    pub async fn upload_blob(
-        &self,
-        repository: &Repository,
-        descriptor: &Descriptor,
-        source: &dyn BlobSource,
-    ) -> Result<(), RegistryError> {
-        if self.has_blob(repository, &descriptor.digest).await? {
-            return Ok(());
-        }
-        let mut patience = self.patience();
-        loop {
-            let doing = format!("send blob {} to `{repository}`", descriptor.digest);
-            let begin = self
-                .call(Method::POST, repository, "blobs/uploads/", Access::Push, doing)?
-                .body(Body::Bytes(Bytes::new()));
-            let response = self.send(&begin, &mut patience).await?;
-            if response.status() != StatusCode::ACCEPTED {
-                return Err(begin.refused(response.status(), read_refusal(response).await));
-            }
-            match self.finish_upload(&begin, &response, descriptor, source).await {
-                Err(error @ RegistryError::Unavailable { .. }) => {
-                    if !patience.wait(None).await {
-                        return Err(error);
-                    }
-                }
-                done => return done,
-            }
-        }
-    }
-
-    async fn finish_upload(
-        &self,
-        begun: &Call<'_>,
-        response: &Response,
-        descriptor: &Descriptor,
-        source: &dyn BlobSource,
-    ) -> Result<(), RegistryError> {
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let location = location.ok_or_else(|| begun.lied("it does not say where to"))?;
-        let call = self
-            .call(Method::PUT, begun.repository, "blobs/uploads/", Access::Push, begun.doing.clone())?
-            .to(location)?
-            .query(&[("digest", descriptor.digest.as_str())])
-            .header(CONTENT_TYPE, "application/octet-stream")?
-            .body(Body::Source(source, descriptor.size));
-        let response = self.send(&call, &mut self.patience()).await?;
-        match response.status() {
-            status if status.is_success() => Ok(()),
             status => Err(call.refused(status, read_refusal(response).await)),
         }
     }

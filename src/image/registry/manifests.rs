@@ -90,10 +90,20 @@ impl RegistryClient {
         image: &ImageReference,
         platform: &Platform,
     ) -> Result<(Digest, Manifest), RegistryError> {
+        let (raw, manifest) = self.raw_image_manifest(image, platform).await?;
+        Ok((raw.digest, manifest))
+    }
+
+    /// The same, with the bytes that came.
+    pub(super) async fn raw_image_manifest(
+        &self,
+        image: &ImageReference,
+        platform: &Platform,
+    ) -> Result<(RawManifest, Manifest), RegistryError> {
         let raw = self.manifest(image).await?;
         let call = self.manifest_call(Method::GET, image, "read the manifest of")?;
         let index = match raw.read().map_err(|error| call.unreadable(error))? {
-            Document::Image(manifest) => return Ok((raw.digest, manifest)),
+            Document::Image(manifest) => return Ok((raw, manifest)),
             Document::Index(index) => index,
         };
         let entry = index.image_for(platform).ok_or_else(|| RegistryError::NotFound {
@@ -102,7 +112,7 @@ impl RegistryClient {
         })?;
         let raw = self.manifest(&image.repository().at(entry.digest.clone())).await?;
         match raw.read().map_err(|error| call.unreadable(error))? {
-            Document::Image(manifest) => Ok((raw.digest, manifest)),
+            Document::Image(manifest) => Ok((raw, manifest)),
             Document::Index(_) => Err(call.unreadable("an index inside an index")),
         }
     }
@@ -246,6 +256,11 @@ impl RegistryClient {
         self.call(method, image.repository(), &rest, Access::Pull, format!("{verb} `{image}`"))?
             .header(ACCEPT, media_type::ACCEPTED_MANIFESTS)
     }
+}
+
+/// Returns the tag that a name gives an image; without one it is `latest`.
+pub(super) fn tag_of(name: &ImageReference) -> Tag {
+    name.tag().cloned().unwrap_or_else(Tag::latest)
 }
 
 fn announced(call: &Call<'_>, headers: &HeaderMap) -> Result<Option<Digest>, RegistryError> {

@@ -13,14 +13,19 @@ mod metadata_layer;
 mod options;
 mod patience;
 mod request;
+mod source;
+mod target;
 mod transport;
+mod upload;
 
 use std::sync::Arc;
 
-pub use blobs::{BlobSource, Mounted, VerifiedBlob};
+pub use blobs::{Mounted, VerifiedBlob};
 pub use error::RegistryError;
 pub use manifests::{Deleted, Tagged};
 pub use options::{OptionsError, RegistryOptions, RetryPolicy};
+pub use target::RegistryTarget;
+pub use upload::{BlobSource, Uploaded};
 
 use super::credentials::CredentialSource;
 use super::reference::Registry;

@@ -25,6 +25,8 @@ pub struct RegistryOptions {
     pub read_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// How much one request of a large blob carries. ECR wants at least 5 MiB in all but the last.
+    pub upload_piece: u64,
 }
 
 impl RegistryOptions {
@@ -38,6 +40,7 @@ impl RegistryOptions {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_mins(1),
             retry: RetryPolicy::default(),
+            upload_piece: 64 * 1024 * 1024,
         }
     }
 

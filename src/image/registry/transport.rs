@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 
-use super::blobs::BlobSource;
 use super::error::{BoxError, Said};
 use super::options::{OptionsError, RegistryOptions};
 use super::patience::Patience;
+use super::upload::{BlobSource, limited};
 use crate::image::reference::Registry;
 
 /// How many redirects one request may take; real registries use one, to their storage.
@@ -37,8 +37,12 @@ pub(super) struct Outgoing<'a> {
 pub(super) enum Body<'a> {
     None,
     Bytes(Bytes),
-    /// Opened anew for each try. Never repeated by itself: the upload it belongs to may be gone.
-    Source(&'a dyn BlobSource, u64),
+    /// So many bytes from a place on. Never repeated by itself: the upload it belongs to may be gone.
+    Source {
+        source: &'a dyn BlobSource,
+        from: u64,
+        length: u64,
+    },
 }
 
 /// An answer, and whether it came from the host that was asked.
@@ -75,6 +79,10 @@ impl Transport {
 
     pub(super) fn patience(&self) -> Patience {
         Patience::new(self.options.retry)
+    }
+
+    pub(super) fn upload_piece(&self) -> u64 {
+        self.options.upload_piece.max(1)
     }
 
     pub(super) fn is_plain(&self, registry: &Registry) -> bool {
@@ -123,7 +131,7 @@ impl Transport {
         authorization: Option<&HeaderValue>,
         patience: &mut Patience,
     ) -> Result<Response, Unanswered> {
-        let repeatable = !matches!(outgoing.body, Body::Source(..));
+        let repeatable = !matches!(outgoing.body, Body::Source { .. });
         loop {
             let (failure, asked): (BoxError, _) = match self.send(outgoing, url, authorization).await {
                 Ok(response) if is_passing(response.status()) => {
@@ -155,9 +163,9 @@ impl Transport {
         request = match &outgoing.body {
             Body::None => request,
             Body::Bytes(bytes) => request.body(bytes.clone()),
-            Body::Source(source, size) => {
-                let stream = source.open().await?;
-                request.header(CONTENT_LENGTH, *size).body(reqwest::Body::wrap_stream(stream))
+            Body::Source { source, from, length } => {
+                let stream = limited(source.open(*from).await?, *length);
+                request.header(CONTENT_LENGTH, *length).body(reqwest::Body::wrap_stream(stream))
             }
         };
         // Where the query holds a token (a presigned URL), the error must not repeat it.
