@@ -6,6 +6,7 @@ mod entry;
 mod error;
 mod header;
 mod pack;
+mod stat_manifest;
 #[cfg(test)]
 mod vectors_tests;
 mod walk;
@@ -15,4 +16,5 @@ pub use compress::{Compression, CompressorPool};
 pub use entry::{EntryKind, FileSource, LayerEntry};
 pub use error::LayerError;
 pub use pack::{ArchiveDigest, Layer, Packer};
+pub use stat_manifest::StatManifest;
 pub use walk::{LayerFolder, Order, Ownership, Root};
