@@ -1,4 +1,4 @@
-//! `packhorse image build`.
+//! `packhorse image build`, and what is common to the commands on images.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,24 @@ use clap::{Args, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::image_inspect::{self, ImageInspectArgs};
+use super::image_rebase::{self, ImageRebaseArgs};
 use super::{BuildFlags, Session, app_folder};
 use crate::context;
 use crate::domain::catalogue::{Catalogue, Lookup};
 use crate::domain::env_file;
 use crate::domain::manifest::BuildSystem;
+use crate::image::{ImageError, Platform};
+use crate::ports::failure::Failure;
 use crate::ports::image_builder::{BuildOutput, Cache, ImageBuild};
 use crate::ui::{CliError, Level, Progress, Step};
 
-/// Make images
+/// Make images, look into them, and put them on new run images
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES
-  packhorse image build . --tag shop")]
+  packhorse image build . --tag shop
+  packhorse image inspect registry.example.com/shop:latest
+  packhorse image rebase registry.example.com/shop:latest")]
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,
@@ -28,6 +34,8 @@ pub struct ImageArgs {
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     Build(Box<ImageBuildArgs>),
+    Inspect(ImageInspectArgs),
+    Rebase(ImageRebaseArgs),
 }
 
 /// What makes an image.
@@ -82,7 +90,34 @@ struct ImageBuildArgs {
 
 /// Runs the command.
 pub(super) async fn run(session: &Session, args: &ImageArgs) -> Result<(), CliError> {
-    let ImageCommand::Build(args) = &args.command;
+    match &args.command {
+        ImageCommand::Build(args) => build(session, args).await,
+        ImageCommand::Inspect(args) => image_inspect::run(session, args).await,
+        ImageCommand::Rebase(args) => image_rebase::run(session, args).await,
+    }
+}
+
+/// Reads `linux/arm64` or `linux/arm/v7`.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
+    let mut parts = text.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(os), Some(architecture), variant, None) if !os.is_empty() && !architecture.is_empty() => {
+            let variant = variant.map(str::to_owned);
+            Ok(Platform { os: os.to_owned(), variant, ..Platform::linux(architecture) })
+        }
+        _ => Err("a platform is an operating system and a processor, as in `linux/arm64`".to_owned()),
+    }
+}
+
+/// Sorts why an image could not be read or written.
+pub(super) fn failed(error: ImageError) -> CliError {
+    match error {
+        ImageError::Registry(error) => Failure::from(error).into(),
+        error => CliError::remote("an image could not be read or written").because(error),
+    }
+}
+
+async fn build(session: &Session, args: &ImageBuildArgs) -> Result<(), CliError> {
     let request = request(session, args)?;
     let engine = context::image_builder(session, &args.build).await?;
     let progress = Progress::begin(&session.printer, "image build");

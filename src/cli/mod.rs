@@ -10,6 +10,8 @@ mod doctor;
 mod down;
 mod globals;
 mod image;
+mod image_inspect;
+mod image_rebase;
 mod orchestrator;
 pub mod session;
 mod up;

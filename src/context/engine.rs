@@ -42,12 +42,16 @@ pub(super) fn stop(session: &Session) -> Stop {
     Stop { gently: session.interrupt.gently.clone(), at_once: session.interrupt.at_once.clone() }
 }
 
-/// A client for registries.
+/// A client for registries, as the place of images.
 pub(super) fn registry(credentials: Arc<dyn crate::image::CredentialSource>) -> Result<Arc<dyn ImageStore>, CliError> {
+    Ok(Arc::new(client(credentials)?))
+}
+
+/// A client for registries.
+pub(super) fn client(credentials: Arc<dyn crate::image::CredentialSource>) -> Result<RegistryClient, CliError> {
     let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
-    let client = RegistryClient::new(options, credentials)
-        .map_err(|error| CliError::internal("no registry client can be made").because(error))?;
-    Ok(Arc::new(client))
+    RegistryClient::new(options, credentials)
+        .map_err(|error| CliError::internal("no registry client can be made").because(error))
 }
 
 fn missing(engine: &str) -> CliError {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::adapters::local::LocalState;
 use crate::cli::{BuildFlags, DownArgs, HandleArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
+use crate::image::RegistryClient;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::records::Records;
 use crate::ui::CliError;
@@ -51,6 +52,11 @@ fn local_records(state: Option<&Path>) -> Result<RecordsOf, CliError> {
 /// Makes the engine that the flags ask for.
 pub async fn image_builder(session: &Session, flags: &BuildFlags) -> Result<Arc<dyn ImageBuilder>, CliError> {
     engine::of_flags(session, flags).await
+}
+
+/// Makes a client for registries with the user's logins.
+pub fn registry_client() -> Result<RegistryClient, CliError> {
+    engine::client(docker::credentials()?)
 }
 
 /// Runs the pipeline on this machine.

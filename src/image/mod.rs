@@ -9,12 +9,16 @@ pub mod digest;
 pub mod docker_archive;
 pub mod draft;
 pub mod go_json;
+pub mod inspect;
 pub mod layer;
 pub mod layout;
+pub mod lifecycle_label;
 pub mod manifest;
 pub mod media_type;
+pub mod rebase;
 pub mod reference;
 pub mod registry;
+pub mod sbom;
 pub mod source;
 pub mod target;
 

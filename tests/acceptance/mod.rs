@@ -13,6 +13,7 @@ mod docker_tests;
 mod event_log;
 mod image_build;
 mod lifecycle;
+mod image_rebase;
 mod pack;
 mod planted_secret;
 mod pull_requests;

@@ -6,12 +6,14 @@ use packhorse::ui::ExitCode;
 
 use super::{Bench, assert_file};
 
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["up"],
     &["down"],
     &["image"],
     &["image", "build"],
+    &["image", "inspect"],
+    &["image", "rebase"],
     &["build"],
     &["build", "list"],
     &["build", "status"],
