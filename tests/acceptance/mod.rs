@@ -12,8 +12,8 @@ mod docker_tests;
 #[cfg(feature = "aws")]
 mod event_log;
 mod image_build;
-mod lifecycle;
 mod image_rebase;
+mod lifecycle;
 mod pack;
 mod planted_secret;
 mod pull_requests;
