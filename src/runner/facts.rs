@@ -52,9 +52,14 @@ impl Session<'_> {
 
     /// Tells that the build failed, and before that that it began, should nobody have said so.
     pub(super) async fn report_failed(&mut self, phase: Phase, cause: &str) -> Result<(), RunnerError> {
-        self.report_started().await?;
-        let Some(number) = self.follower() else { return Ok(()) };
-        self.report(&Event::BuildFailed { number, phase, cause: cause.to_owned() }).await.map(|_| ())
+        let began = self.report_started().await;
+        // A file that cannot be written may be the very reason of the failure; the lane is told all the same.
+        if !matches!(began, Ok(()) | Err(RunnerError::File { .. })) {
+            return began;
+        }
+        let Some(number) = self.follower() else { return began };
+        let told = self.report(&Event::BuildFailed { number, phase, cause: cause.to_owned() }).await;
+        began.and(told.map(|_| ()))
     }
 
     /// Tells that the pull request is closed; returns whether a lane knows now, whose orchestrator removes the review app.

@@ -1,6 +1,7 @@
 //! What a command does that cannot reach anything outside, because this machine or the project is set up wrongly.
 
 use super::build::{fail_without_session, skip_marker};
+use super::prebuild::TOLD_BY_BUILD;
 use super::{RunnerSettings, StepEnd};
 use crate::domain::build_environment::is_in_codebuild;
 use crate::env_vars;
@@ -37,7 +38,7 @@ pub fn cannot_begin(command: Command, printer: &Printer, settings: &RunnerSettin
         Command::Prebuild | Command::Postbuild => printer.error(error),
     }
     if command == Command::Prebuild && is_in_codebuild(build_id) {
-        printer.note("The build fails with this in its `build` phase, where its log is shown.");
+        printer.note(TOLD_BY_BUILD);
         return StepEnd::Done;
     }
     StepEnd::Failed { cause }

@@ -18,6 +18,8 @@ impl Session<'_> {
         let repository = self.repository()?;
         let [commit, numbered, latest] = tags::released(&self.state.commit, &self.environment.label);
         let names = [tag(&commit)?, tag(&numbered)?, tag(&latest)?];
+        // What is done here has to be remembered: a disk that is full is found before any name is given.
+        self.save()?;
         let candidate = repository.tagged(tag(&image.candidate)?);
         // The name of a candidate that is gone was taken by an earlier run, which had set the others before.
         let by_digest = image.digest.parse().ok().filter(|_| self.cx.settings.publish);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::build::skip_marker;
 use super::error::RunnerError;
 use super::session::{Session, interruptible};
 use super::state::{Prebuild, State};
@@ -22,6 +23,9 @@ use crate::env_vars;
 use crate::ports::failure::{Failure, chain};
 use crate::ports::test_bed::AddonRequest;
 use crate::ui::diagnostics::draw_problems;
+
+/// What `prebuild` says where clients do not look.
+pub(super) const TOLD_BY_BUILD: &str = "The build fails with this in its `build` phase, where its log is shown.";
 
 /// Prepares a build, or finds that there is nothing to build.
 ///
@@ -39,19 +43,22 @@ pub async fn prebuild(cx: &RunnerContext) -> StepEnd {
             return if is_in_codebuild(build_id) { StepEnd::Done } else { StepEnd::Failed { cause } };
         }
     };
-    let mut session = match begin(cx, environment).await {
-        Ok(session) => session,
+    let (mut session, known) = match Session::open(cx, environment) {
+        Ok(opened) => opened,
         Err(error) => return failed_before_anything(cx, error),
     };
-    match interruptible(cx, prepare(&mut session)).await {
+    let work = async {
+        begin(&mut session, known).await?;
+        prepare(&mut session).await
+    };
+    match interruptible(cx, work).await {
         Ok(()) => StepEnd::Done,
         Err(error) => fail(&mut session, error).await,
     }
 }
 
-/// Opens the build and forgets what an earlier attempt found out, but not what it must clean up.
-async fn begin(cx: &RunnerContext, environment: CodeBuildEnvironment) -> Result<Session<'_>, RunnerError> {
-    let (mut session, known) = Session::open(cx, environment)?;
+/// Forgets what an earlier attempt found out, but not what it must clean up.
+async fn begin(session: &mut Session<'_>, known: bool) -> Result<(), RunnerError> {
     let State { attempt, lane, told, config, test_bed, written, .. } = std::mem::take(&mut session.state);
     session.state = State { attempt, lane, told, config, test_bed, written, ..State::default() };
     if !known {
@@ -59,10 +66,9 @@ async fn begin(cx: &RunnerContext, environment: CodeBuildEnvironment) -> Result<
     }
     session.clean_up().await;
     session.workspace.unmark()?;
-    session.state.commit = find_commit(&session).await?;
+    session.state.commit = find_commit(session).await?;
     session.begin_metadata();
-    session.save()?;
-    Ok(session)
+    session.save()
 }
 
 async fn prepare(session: &mut Session<'_>) -> Result<(), RunnerError> {
@@ -187,9 +193,14 @@ async fn fail(session: &mut Session<'_>, error: RunnerError) -> StepEnd {
     session.clean_up().await;
     session.state.metadata.failure = Some(cause.clone());
     session.state.prebuild = Prebuild::Failed { cause: cause.clone(), text };
-    let recorded = session.save();
+    let mut recorded = session.save();
+    if recorded.is_err() {
+        let _ = session.report_failed(Phase::Build, &cause).await;
+        // `build` meets the same obstacle, or finds that nothing was prepared; it must not find an earlier attempt.
+        recorded = session.dir.forget().and_then(|()| session.workspace.unmark());
+    }
     if session.environment.in_codebuild() && !interrupted && recorded.is_ok() {
-        session.cx.printer.note("The build fails with this in its `build` phase, where its log is shown.");
+        session.cx.printer.note(TOLD_BY_BUILD);
         return StepEnd::Done;
     }
     end_failed_build(session, Phase::Build, &cause, "prebuild").await;
@@ -224,10 +235,18 @@ pub(super) async fn end_failed_build(
     problems
 }
 
+/// Fails where not even the build's own folder can be used, which `build` needs as well.
 fn failed_before_anything(cx: &RunnerContext, error: RunnerError) -> StepEnd {
     let cause = error.cause();
     cx.printer.note(error.explanation().trim_end());
-    StepEnd::Failed { cause }
+    let build_id = cx.settings.variables.get(env_vars::CODEBUILD_BUILD_ID).map_or("", String::as_str);
+    if !is_in_codebuild(build_id) {
+        return StepEnd::Failed { cause };
+    }
+    // One of an earlier attempt.
+    let _ = std::fs::remove_file(skip_marker(&cx.settings));
+    cx.printer.note(TOLD_BY_BUILD);
+    StepEnd::Done
 }
 
 /// Names the commit: as CodeBuild resolved it, else as git knows it, else by the content of the source.

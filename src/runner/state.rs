@@ -142,7 +142,18 @@ impl StateDir {
         self.write(FILE, &bytes)
     }
 
-    /// Writes a private file as a whole.
+    /// Removes what is known, so that no later command takes it for true.
+    pub(super) fn forget(&self) -> Result<(), RunnerError> {
+        let path = self.file(FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(RunnerError::file("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a private file as a whole; one that cannot be finished is removed.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunnerError> {
         let (path, temporary) = (self.file(name), self.file(&format!("{name}.new")));
         let write = || {
@@ -174,6 +185,19 @@ mod tests {
         assert!(StateDir::open(root.path(), "shop:2").unwrap().load().unwrap().is_none());
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&dir.0), mode(&dir.file(FILE))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_unfinished() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(root.path(), "shop:1").unwrap();
+        fs::create_dir(dir.file(FILE)).unwrap();
+        let error = dir.save(&State::default()).unwrap_err();
+        assert!(
+            error.to_string().contains("could not write `") && error.to_string().ends_with("/state.json`"),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Workspace {
         names.filter(|name| !self.source.join(name).exists()).map(str::to_owned).collect()
     }
 
-    /// Writes a file of the build as a whole; a crash leaves the old one or the new one.
+    /// Writes a file of the build as a whole; a crash leaves the old one or the new one, a failure nothing else.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), RunnerError> {
         let (path, unfinished) = (self.outputs.join(name), self.outputs.join(format!(".{name}{UNFINISHED}")));
         let write = || {
@@ -354,6 +354,15 @@ mod tests {
         assert_eq!(workspace.content_hash().unwrap(), before);
         let patterns = workspace.not_of_the_app([]);
         assert!(["/.packhorse", "/.env"].iter().all(|pattern| patterns.iter().any(|known| known == pattern)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_unfinished() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("build.log")).unwrap();
+        let error = workspace(root.path()).write("build.log", b"line\n").unwrap_err();
+        assert!(error.cause().starts_with(&format!("could not write `{}/build.log`: ", root.path().display())));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -11,8 +11,12 @@ mod docker_place;
 mod docker_tests;
 #[cfg(feature = "aws")]
 mod event_log;
+#[cfg(feature = "aws")]
+mod full_disk;
 mod image_build;
 mod image_rebase;
+#[cfg(feature = "aws")]
+mod lane_faults;
 mod lifecycle;
 mod pack;
 mod planted_secret;

@@ -3,99 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cli::Ran;
-use crate::support::account::Account;
-use crate::support::app::app;
-use crate::support::fault_proxy::{Fault, FaultProxy, When};
-use crate::support::http;
-use crate::support::parts;
+use crate::support::fault_proxy::{Fault, When};
+use crate::support::made_image::{Attempt, Made, SECRET};
 
 const ALWAYS: usize = usize::MAX;
 /// The requests of packhorse itself; those of pack and Docker pass.
 const OWN: &str = "packhorse/";
-const SECRET: &str = "planted-0e1f2a3b4c5d";
-
-fn source() -> tempfile::TempDir {
-    let folder = app("web: exec sleep 1000\n");
-    fs::write(folder.path().join("app.json"), json!({"stack": parts::builder()}).to_string()).unwrap();
-    folder
-}
-
-/// An image in a repository whose `latest` is another one, and a `pack` that has made it already.
-struct Made {
-    account: Account,
-    digest: String,
-    layers: Vec<String>,
-    pack: PathBuf,
-}
-
-impl Made {
-    fn new() -> Arc<Self> {
-        let (account, app) = (Account::without_lane(), source());
-        let id = format!("{}:6b0e7c1a", account.app);
-        for verb in ["prebuild", "build"] {
-            let ran = Ran::from(account.step(verb, (&id, "1"), app.path()).output().unwrap());
-            assert_eq!(ran.code, 0, "{ran}");
-        }
-        let digest = account.metadata("1")["image"]["digest"].as_str().unwrap().to_owned();
-        let manifest = account.manifest(&digest);
-        let read: Value = serde_json::from_str(&manifest).unwrap();
-        let layers = read["layers"].as_array().unwrap().iter();
-        let layers = layers.map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect();
-        let (registry, path) =
-            (format!("http://{}", parts::registry()), format!("/v2/{}/manifests/latest", account.app));
-        let kind = [("Content-Type", read["mediaType"].as_str().unwrap())];
-        let put = http::ask(&registry, "s3", "PUT", &path, &kind, &format!("{manifest}\n"));
-        assert_eq!(put.status, 201, "{put:?}");
-        let pack = account.path("bin/pack");
-        let script = format!(
-            "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n  [ \"$1\" != --report-output-dir ] || printf '[image]\\ndigest = \
-             \"{digest}\"\\n' >\"$2/report.toml\"\n  shift\ndone\n"
-        );
-        fs::write(&pack, script).unwrap();
-        fs::set_permissions(&pack, fs::Permissions::from_mode(0o755)).unwrap();
-        Arc::new(Self { account, digest, layers, pack })
-    }
-}
-
-/// A build of that image, whose registry may misbehave.
-struct Attempt {
-    account: Account,
-    proxy: FaultProxy,
-    source: tempfile::TempDir,
-    number: u64,
-    commit: String,
-}
-
-impl Attempt {
-    async fn of(made: &Made, number: u64) -> Self {
-        let proxy = FaultProxy::before(&parts::registry()).await;
-        let account = Account::new()
-            .await
-            .with("DOCKER_REPO", &format!("{}/{}", proxy.host(), made.account.app))
-            .with("PACKHORSE_PACK", &made.pack.display().to_string());
-        account.configure("TOKEN", SECRET);
-        let commit = format!("{:032x}{number:08x}", fastrand::u128(..));
-        Self { account, proxy, source: source(), number, commit }
-    }
-
-    fn run(&self, verb: &str) -> Ran {
-        let (id, number) = (format!("{}:6b0e7c1a", self.account.app), self.number.to_string());
-        let mut step = self.account.step(verb, (&id, &number), self.source.path());
-        Ran::from(step.env("CODEBUILD_RESOLVED_SOURCE_VERSION", &self.commit).output().unwrap())
-    }
-
-    fn succeeds(&self, verb: &str) {
-        let ran = self.run(verb);
-        assert_eq!(ran.code, 0, "{ran}");
-    }
-}
 
 /// What goes wrong for ever, where, what is said of it, and the names that the image has got by then.
 struct Lasting {
@@ -241,8 +158,7 @@ impl Lasting {
             let about = format!("{} {} {:?}: {ran}", self.method, self.path, self.fault);
             assert_eq!(ran.code, 1, "{about}");
             let (phase, log) = if self.verb == "build" { ("build", "build.log") } else { ("test", "test.log") };
-            let marks = ["start", "end"].map(|end| format!("#*#*#*#*#*# apppack-{phase}-{end} #*#*#*#*#*#\n"));
-            let told = ran.stdout.split_once(&marks[0]).and_then(|(_, rest)| rest.split_once(&marks[1])).unwrap().0;
+            let told = Attempt::told(&ran);
             let kept = fs::read_to_string(attempt.source.path().join(log)).unwrap();
             for word in self.words {
                 assert!(told.contains(word) && kept.contains(word), "`{word}` is missing: {about}\n{kept}");

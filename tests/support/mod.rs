@@ -16,11 +16,14 @@ pub(crate) mod fault_proxy;
 pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
+#[cfg(feature = "aws")]
+pub(crate) mod made_image;
 pub(crate) mod no_images;
 #[cfg(feature = "aws")]
 pub(crate) mod orchestrated;
 pub(crate) mod parts;
 pub(crate) mod recorder;
 pub(crate) mod sandbox;
+pub(crate) mod small_disk;
 pub(crate) mod step;
 pub(crate) mod suite;
