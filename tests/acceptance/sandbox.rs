@@ -192,7 +192,7 @@ fn rustix_is_root() -> bool {
 #[tokio::test]
 #[ignore = "needs to run inside of a builder image"]
 async fn a_build_in_place() {
-    if std::env::var_os("PACKHORSE_TEST_IN_BUILDER").is_none() {
+    if std::env::var_os("SANDBOX_TEST_IN_BUILDER").is_none() {
         return;
     }
     let account = Account::of_variables(|name| std::env::var(name).ok(), Path::new("/")).unwrap();

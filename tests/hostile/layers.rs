@@ -92,7 +92,7 @@ fn file_that_vanishes_or_may_not_be_read_is_named() {
 #[ignore = "needs root, to become somebody else"]
 fn file_that_its_reader_may_not_read_is_an_error_as_with_the_go_lifecycle() {
     let source = tempfile::tempdir().unwrap();
-    if let Ok(path) = std::env::var("PACKHORSE_TEST_UNREADABLE") {
+    if let Ok(path) = std::env::var("LAYER_TEST_UNREADABLE") {
         let error =
             Packer::new(std::env::temp_dir(), Compression::Gzip).unwrap().digest(folder(Path::new(&path)).entries());
         assert!(
@@ -116,7 +116,7 @@ fn file_that_its_reader_may_not_read_is_an_error_as_with_the_go_lifecycle() {
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&program)
         .args(["--exact", name, "--include-ignored"])
-        .env("PACKHORSE_TEST_UNREADABLE", &app)
+        .env("LAYER_TEST_UNREADABLE", &app)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -182,8 +182,8 @@ fn peak_of(make: impl FnOnce(&Path)) -> u64 {
     let name = "hostile::layers::pack_for_a_test_of_memory";
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--include-ignored", "--nocapture"])
-        .env("PACKHORSE_TEST_SOURCE", source.path())
-        .env("PACKHORSE_TEST_KEPT", kept.path())
+        .env("MEMORY_TEST_SOURCE", source.path())
+        .env("MEMORY_TEST_KEPT", kept.path())
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -194,9 +194,9 @@ fn peak_of(make: impl FnOnce(&Path)) -> u64 {
 
 /// Not a test by itself: what the tests of memory run in a process of their own.
 #[test]
-#[ignore = "run by the tests of memory"]
+#[ignore = "needs a folder, which the tests of memory make"]
 fn pack_for_a_test_of_memory() {
-    let (Ok(source), Ok(kept)) = (std::env::var("PACKHORSE_TEST_SOURCE"), std::env::var("PACKHORSE_TEST_KEPT")) else {
+    let (Ok(source), Ok(kept)) = (std::env::var("MEMORY_TEST_SOURCE"), std::env::var("MEMORY_TEST_KEPT")) else {
         return;
     };
     packer(&PathBuf::from(kept)).pack(folder(Path::new(&source)).entries()).unwrap();
@@ -216,14 +216,15 @@ fn small_files(count: usize) -> u64 {
 }
 
 #[test]
-#[ignore = "takes a minute: makes 210,000 files"]
+#[ignore = "needs a minute: makes 210,000 files"]
 fn memory_does_not_grow_with_the_number_of_files() {
     let (few, many) = (small_files(10_000), small_files(200_000));
-    assert!(many <= few + few / 10, "{few} bytes for 10,000 files, {many} for 200,000");
+    // A busy machine has some more blocks of a mebibyte each under way.
+    assert!(many <= few + few / 10 + (4 << 20), "{few} bytes for 10,000 files, {many} for 200,000");
 }
 
 #[test]
-#[ignore = "takes a minute: reads 10 GB"]
+#[ignore = "needs a minute: reads 10 GB"]
 fn sparse_file_of_10_gb_takes_little_memory() {
     let peak = peak_of(|top| {
         let file = File::create(top.join("sparse")).unwrap();

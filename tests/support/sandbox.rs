@@ -169,7 +169,7 @@ pub(crate) fn again_in_the_builder(user: &str, test: &str) {
         "--env",
         &format!("{PROGRAM}=/under-test/packhorse"),
         "--env",
-        "PACKHORSE_TEST_IN_BUILDER=1",
+        "SANDBOX_TEST_IN_BUILDER=1",
         &parts::builder_local(),
         "--include-ignored",
         "--nocapture",
