@@ -16,6 +16,7 @@ use crate::adapters::aws::{
 use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::SystemClock;
+use crate::adapters::memory::MemorySettings;
 use crate::adapters::process::Git;
 use crate::cli::{HandleArgs, PlaceChoice, Session, Verb};
 use crate::domain::aws_event::{self, Addressed, EventError};
@@ -210,6 +211,10 @@ async fn orchestrator(session: &Session, place: PlaceChoice) -> Result<Orchestra
         artifacts: Arc::new(S3Buckets::new(clients.s3(), variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default())),
         images: engine::registry(credentials)?,
         builds: Arc::new(CodeBuild::new(&clients)),
+        config: Arc::new(SsmParameters::new(clients.ssm())),
+        // Containers on this machine have no sizes.
+        settings: Arc::new(MemorySettings::default()),
+        parameters: Arc::new(SsmParameters::new(clients.ssm())),
         place: Arc::new(place),
         review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
     })

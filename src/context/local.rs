@@ -108,7 +108,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     let builds = Arc::new(LocalBuilds::default());
     let runner = RunnerContext {
         lanes: lanes.clone(),
-        parameters: state,
+        parameters: state.clone(),
         artifacts: artifacts.clone(),
         review_apps: Arc::new(NoStacks),
         builder: super::image_builder(session, &args.build).await?,
@@ -125,6 +125,9 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         artifacts: Arc::new(OneStore(artifacts)),
         images: engine.clone(),
         builds: builds.clone(),
+        config: state.clone(),
+        settings: state.clone(),
+        parameters: state.clone(),
         place: place.clone(),
         review_apps: Arc::new(NoStacks),
     });

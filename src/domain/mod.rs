@@ -1,12 +1,14 @@
 //! Rules without I/O, clock or randomness: equal inputs give equal outputs.
 
 pub mod addons;
+pub mod app_settings;
 pub mod aws_event;
 pub mod build_environment;
 pub mod build_variables;
 pub mod buildspec;
 pub mod catalogue;
 pub mod env_file;
+pub mod formation;
 pub mod lane;
 pub mod launch;
 pub mod layer_figures;

@@ -49,11 +49,26 @@ impl Namespace {
 
     /// The paths of config variables, lowest precedence first; each ends with a slash.
     pub fn config_paths(&self, key: &LaneKey) -> Vec<String> {
-        let kinds = match key.pull_request {
+        Self::kinds(key).into_iter().map(|kind| format!("{}/config/", self.parameters(&key.app, kind))).collect()
+    }
+
+    /// The parameters with the scaling of a lane's processes, lowest precedence first.
+    pub fn scaling_parameters(&self, key: &LaneKey) -> Vec<String> {
+        Self::kinds(key).into_iter().map(|kind| format!("{}/scaling", self.parameters(&key.app, kind))).collect()
+    }
+
+    /// The parameter with what runs by the clock; a review app has none.
+    pub fn scheduled_tasks_parameter(&self, key: &LaneKey) -> Option<String> {
+        let app = key.pull_request.is_none();
+        app.then(|| format!("{}/scheduled-tasks", self.parameters(&key.app, Parameters::App)))
+    }
+
+    /// Whose parameters a lane has, lowest precedence first.
+    fn kinds(key: &LaneKey) -> Vec<Parameters> {
+        match key.pull_request {
             None => vec![Parameters::App],
             Some(pr) => vec![Parameters::Pipeline, Parameters::ReviewApp(pr)],
-        };
-        kinds.into_iter().map(|kind| format!("{}/config/", self.parameters(&key.app, kind))).collect()
+        }
     }
 
     /// The tags that say which review app a stack or a task is: of the pipeline's name, and of the pull request.
@@ -155,5 +170,10 @@ mod tests {
             ["/apppack/pipelines/storefront/config/", "/apppack/pipelines/storefront/review-apps/pr/123/config/"]
         );
         assert_eq!(partition(&key), "APP#storefront:123");
+        assert_eq!(
+            Namespace::default().scaling_parameters(&key),
+            ["/apppack/pipelines/storefront/scaling", "/apppack/pipelines/storefront/review-apps/pr/123/scaling"]
+        );
+        assert_eq!(Namespace::default().scheduled_tasks_parameter(&key), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Moves lanes forward: commits facts, performs what is owed, and asks for the truth when events were lost.
 
 pub mod advance;
+mod formation;
 pub mod handle;
 mod observe;
 mod perform;
@@ -11,9 +12,12 @@ use std::sync::Arc;
 
 pub use advance::LanePorts;
 
+use crate::ports::app_config::AppConfig;
+use crate::ports::app_settings::AppSettings;
 use crate::ports::artifacts::ArtifactStores;
 use crate::ports::build_service::BuildService;
 use crate::ports::image_store::ImageStore;
+use crate::ports::parameters::ParameterStore;
 use crate::ports::place::Place;
 use crate::ports::review_apps::ReviewApps;
 
@@ -28,6 +32,12 @@ pub struct Orchestrator {
     pub images: Arc<dyn ImageStore>,
     /// Where builds run.
     pub builds: Arc<dyn BuildService>,
+    /// The names of the apps' config variables.
+    pub config: Arc<dyn AppConfig>,
+    /// What the apps' stacks have made.
+    pub settings: Arc<dyn AppSettings>,
+    /// Scaling and what runs by the clock.
+    pub parameters: Arc<dyn ParameterStore>,
     /// Where tasks and services run.
     pub place: Arc<dyn Place>,
     /// The stacks of review apps.

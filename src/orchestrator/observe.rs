@@ -49,8 +49,8 @@ impl Orchestrator {
         let ended = |exit, logs| vec![Event::TaskEnded { task: key.clone(), exit, logs }];
         Ok(match self.place.task(&lane.key, &task.key).await? {
             TaskStatus::Running { arn, logs } if !task.running => vec![Event::TaskRunning { task: key, arn, logs }],
-            TaskStatus::Exited { code, log } => ended(TaskExit::Code(code), self.keep_log(build, &key, log).await?),
-            TaskStatus::Gone { reason } => ended(TaskExit::NoCode { reason }, String::new()),
+            TaskStatus::Exited { code, log, .. } => ended(TaskExit::Code(code), self.keep_log(build, &key, log).await?),
+            TaskStatus::Gone { reason, .. } => ended(TaskExit::NoCode { reason }, String::new()),
             TaskStatus::Unknown => ended(TaskExit::Unknown, String::new()),
             TaskStatus::NeverRequested if task.requested => ended(TaskExit::Unknown, String::new()),
             TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::NeverRequested => Vec::new(),

@@ -1,7 +1,7 @@
 //! Carries out what a lane owes. Doing any of it again is safe.
 
 use super::Orchestrator;
-use crate::domain::lane::{Action, ActionResult, Lane};
+use crate::domain::lane::{Action, ActionResult, Lane, ReleasePlan};
 use crate::ports::failure::Failure;
 use crate::ports::place::TaskRequest;
 
@@ -12,16 +12,19 @@ impl Orchestrator {
                 return Ok(ActionResult::Artifacts(Box::new(self.read_artifacts(lane, *build).await?)));
             }
             Action::RunTask { task, image, command } => {
-                let request = TaskRequest {
-                    lane: lane.key.clone(),
-                    key: task.clone(),
-                    image: image.clone(),
-                    command: command.clone(),
+                let Some(plan) = lane.builds.get(&task.build).and_then(|build| build.plan.as_ref()) else {
+                    return Ok(ActionResult::Refused { cause: format!("build {} has no plan", task.build) });
                 };
-                self.place.start_task(&request).await?;
+                let plan = ReleasePlan { image: image.clone(), ..plan.clone() };
+                let formation = self.formation(lane, task.build, &plan).await?;
+                let (lane, key) = (lane.key.clone(), task.clone());
+                self.place.start_task(&TaskRequest { lane, key, command: command.clone(), formation }).await?;
             }
             Action::StopTask { task } => self.place.stop_task(&lane.key, task).await?,
-            Action::UpdateServices { build, plan } => self.place.update_services(&lane.key, *build, plan).await?,
+            Action::UpdateServices { build, plan } => {
+                let formation = self.formation(lane, *build, plan).await?;
+                self.place.update_services(&lane.key, &formation).await?;
+            }
             Action::StopBuild { arn, .. } => self.builds.stop(arn).await?,
             Action::RemoveReviewApp => {
                 self.place.remove(&lane.key).await?;

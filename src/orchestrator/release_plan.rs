@@ -8,13 +8,12 @@ use serde::Deserialize;
 use super::Orchestrator;
 use crate::domain::build_environment::BuildLabel;
 use crate::domain::lane::{ArtifactsRead, Build, Lane, LaneKey, Phase, ReleasePlan, Service};
-use crate::domain::manifest::{AppPackToml, SourceFile};
+use crate::domain::manifest::{AppPackToml, BuildSystem, SourceFile};
 use crate::domain::names::BuildNumber;
 use crate::domain::namespace::Namespace;
 use crate::domain::tags;
 use crate::image::{Repository, Tag};
 use crate::ports::failure::{Failure, chain};
-use crate::ports::place::Place;
 
 /// The parts of `build.json` that name the image.
 #[derive(Debug, Deserialize)]
@@ -50,7 +49,7 @@ impl Orchestrator {
             Some(config) => {
                 let metadata = artifacts.get(&file("build.json")).await?;
                 Some(match self.image(lane, build, metadata).await? {
-                    Ok(image) => plan(&lane.key, &config, image, self.place.as_ref()),
+                    Ok(image) => self.plan(&lane.key, &config, image).await?,
                     Err(cause) => Err(cause),
                 })
             }
@@ -61,6 +60,18 @@ impl Orchestrator {
             test_log: test_content.map(|_| artifacts.url(&test_log)),
             plan,
         })
+    }
+
+    /// Reads what to run, with the names that its services have in the place.
+    async fn plan(&self, lane: &LaneKey, config: &[u8], image: String) -> Result<Result<ReleasePlan, String>, Failure> {
+        let mut plan = match plan(config, image) {
+            Ok(plan) => plan,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        for (process, service) in &mut plan.services {
+            service.arn = self.place.service_arn(lane, process).await?;
+        }
+        Ok(Ok(plan))
     }
 
     /// Names a build's image by digest: as `build.json` does, else by the tag that every builder sets.
@@ -103,15 +114,12 @@ fn image_of_metadata(metadata: &[u8]) -> Result<String, String> {
     Ok(by_digest(&image.reference, &image.digest))
 }
 
-fn plan(lane: &LaneKey, config: &[u8], image: String, place: &dyn Place) -> Result<ReleasePlan, String> {
+fn plan(config: &[u8], image: String) -> Result<ReleasePlan, String> {
     let unreadable = |problem: &dyn std::fmt::Display| format!("the archived config file cannot be read: {problem}");
     let file = SourceFile::decode(&Namespace::default().config_file(), config).map_err(|error| unreadable(&error))?;
     let config = AppPackToml::read_effective(&file).map_err(|problems| unreadable(&problems))?.value;
     let services: BTreeMap<_, _> = (config.services.into_iter())
-        .map(|(process, command)| {
-            let arn = place.service_arn(lane, &process);
-            (process, Service { command, arn })
-        })
+        .map(|(process, command)| (process, Service { command, arn: String::new() }))
         .collect();
     if services.is_empty() {
         return Err("the app defines no process to run: add a `Procfile` with a `web` line".to_owned());
@@ -119,6 +127,7 @@ fn plan(lane: &LaneKey, config: &[u8], image: String, place: &dyn Place) -> Resu
     Ok(ReleasePlan {
         sequence: 0,
         image,
+        launcher: config.system == BuildSystem::Buildpack,
         release_command: config.release_command,
         postdeploy_command: config.initialize_command,
         services,

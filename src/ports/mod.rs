@@ -1,5 +1,7 @@
 //! What packhorse needs from outside, one small capability per file, each with its errors.
 
+pub mod app_config;
+pub mod app_settings;
 pub mod artifacts;
 pub mod build_service;
 pub mod clock;

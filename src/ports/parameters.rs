@@ -19,6 +19,9 @@ pub trait ParameterStore: Send + Sync {
     /// Writes a plain value where there is none, in one step; returns whether it did. A value that is there stays.
     async fn create(&self, name: &str, value: &str) -> Result<bool, Failure>;
 
+    /// Removes a value and returns whether there was one.
+    async fn remove(&self, name: &str) -> Result<bool, Failure>;
+
     /// Returns the decrypted values directly below a path that ends with a slash, by their last segment.
     ///
     /// All pages are read; values in deeper levels are not returned.

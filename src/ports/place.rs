@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::failure::Failure;
-use crate::domain::lane::{LaneKey, ReleasePlan, ServicesState, TaskKey};
+use crate::domain::formation::Formation;
+use crate::domain::lane::{LaneKey, ServicesState, TaskKey};
 use crate::domain::names::{BuildNumber, ProcessType};
 
 /// What a place knows of a task.
@@ -24,16 +25,31 @@ pub enum TaskStatus {
     Exited {
         /// The exit code.
         code: i64,
+        /// What the code does not say by itself, such as that memory ran out.
+        reason: Option<String>,
         /// Its log, as far as the place still has it.
         log: Option<Vec<u8>>,
     },
     /// It ended without an exit code.
     Gone {
+        /// What kind of end it was.
+        end: Loss,
         /// The reason given.
         reason: String,
     },
     /// The place cannot tell any more.
     Unknown,
+}
+
+/// How a task ended that has no exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It never ran: its image could not be pulled, a variable could not be read, there was no room for it.
+    NeverRan,
+    /// Its host was taken away, such as a spot machine; it may have run for a while.
+    Interrupted,
+    /// Somebody stopped it.
+    Stopped,
 }
 
 /// A command to be run once.
@@ -43,19 +59,20 @@ pub struct TaskRequest {
     pub lane: LaneKey,
     /// Its name: asking again for the same one starts nothing.
     pub key: TaskKey,
-    /// The image by digest.
-    pub image: String,
     /// The command line, run by the image's own launcher or shell.
     pub command: String,
+    /// The release that it belongs to: its image, variables and sizes.
+    pub formation: Formation,
 }
 
 /// Runs tasks and services.
 #[async_trait]
 pub trait Place: Send + Sync {
     /// The name by which a service is known here before it exists (an ARN on ECS).
-    fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> String;
+    async fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> Result<String, Failure>;
 
-    /// Asks for a task; one that was asked for before is left as it is.
+    /// Asks for a task; one that was asked for before is left as it is. [`Failure::Unavailable`] where there is no room for
+    /// it now.
     async fn start_task(&self, request: &TaskRequest) -> Result<(), Failure>;
 
     /// Returns what is known of a task.
@@ -64,11 +81,12 @@ pub trait Place: Send + Sync {
     /// Stops a task; one that is gone counts as stopped.
     async fn stop_task(&self, lane: &LaneKey, key: &TaskKey) -> Result<(), Failure>;
 
-    /// Brings the services to the plan: creates, replaces and removes; does not wait. Repeating it changes nothing.
+    /// Brings services, their scaling and what runs by the clock to the formation: creates, replaces and removes.
+    /// Repeating it changes nothing; what differs is changed and nothing else. The deploy of a build is not waited for.
     ///
     /// An order may arrive late, from an orchestrator that was held up: one whose `sequence` is below that of an order
     /// that was carried out here is left undone and counts as done.
-    async fn update_services(&self, lane: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<(), Failure>;
+    async fn update_services(&self, lane: &LaneKey, formation: &Formation) -> Result<(), Failure>;
 
     /// Returns where the deploy of a build stands, or nothing while it is under way.
     async fn services(&self, lane: &LaneKey, build: BuildNumber) -> Result<Option<ServicesState>, Failure>;

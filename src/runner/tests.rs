@@ -251,6 +251,10 @@ impl ParameterStore for Parameters {
         Ok(created)
     }
 
+    async fn remove(&self, name: &str) -> Result<bool, Failure> {
+        self.0.remove(name).await
+    }
+
     async fn below(&self, path: &str) -> Result<BTreeMap<String, SecretString>, Failure> {
         self.0.below(path).await
     }

@@ -10,6 +10,7 @@ use packhorse::adapters::docker::Docker;
 use packhorse::adapters::docker::place::ContainerPlace;
 use packhorse::adapters::memory::{MemoryParameters, SettableClock};
 use packhorse::adapters::pack::{PackBuilder, PackSettings};
+use packhorse::domain::formation::{Formation, Scaling};
 use packhorse::domain::lane::{LaneKey, ReleasePlan, Service, ServicesState, TaskKey, TaskKind};
 use packhorse::domain::names::{BuildNumber, EpochSeconds, ProcessType};
 use packhorse::ports::image_builder::ImageBuilder;
@@ -69,7 +70,7 @@ impl Bench {
 
     fn task(&self, build: u64, attempt: u32, command: &str) -> TaskRequest {
         let key = TaskKey { build: BuildNumber(build), kind: TaskKind::Release, attempt };
-        TaskRequest { lane: self.lane.clone(), key, image: SHELL_IMAGE.to_owned(), command: command.to_owned() }
+        TaskRequest { lane: self.lane.clone(), key, command: command.to_owned(), formation: formation(build, &[]) }
     }
 
     /// Looks until something is decided.
@@ -97,7 +98,7 @@ impl Bench {
     }
 
     async fn deploy(&self, build: u64, services: &[(&str, &str)]) -> ServicesState {
-        self.place.update_services(&self.lane, BuildNumber(build), &plan(build, SHELL_IMAGE, services)).await.unwrap();
+        self.place.update_services(&self.lane, &formation(build, services)).await.unwrap();
         self.outcome(build).await
     }
 
@@ -123,6 +124,22 @@ fn place(
         .with_settle_time(Duration::from_millis(200))
 }
 
+/// What the place is asked to run, with the image of the tests.
+fn formation(build: u64, services: &[(&str, &str)]) -> Formation {
+    formation_of(build, plan(build, SHELL_IMAGE, services))
+}
+
+fn formation_of(build: u64, plan: ReleasePlan) -> Formation {
+    Formation {
+        build: BuildNumber(build),
+        commit: String::new(),
+        plan,
+        config: Vec::new(),
+        scaling: Scaling::default(),
+        scheduled_tasks: Vec::new(),
+    }
+}
+
 fn plan(build: u64, image: &str, services: &[(&str, &str)]) -> ReleasePlan {
     let service = |(name, command): &(&str, &str)| {
         let process: ProcessType = name.parse().unwrap();
@@ -131,6 +148,7 @@ fn plan(build: u64, image: &str, services: &[(&str, &str)]) -> ReleasePlan {
     ReleasePlan {
         sequence: build,
         image: image.to_owned(),
+        launcher: false,
         release_command: None,
         postdeploy_command: None,
         services: services.iter().map(service).collect::<BTreeMap<_, _>>(),
@@ -153,7 +171,7 @@ async fn a_task_runs_once_however_often_it_is_asked_for() {
     for _ in 0..2 {
         bench.place.start_task(&task).await.unwrap();
         let end = bench.task_end(&task.key).await;
-        assert_eq!(end, TaskStatus::Exited { code: 3, log: Some(wanted.clone().into_bytes()) });
+        assert_eq!(end, TaskStatus::Exited { code: 3, reason: None, log: Some(wanted.clone().into_bytes()) });
     }
     // Another attempt is another task, and somebody who knows nothing of the first one sees both.
     let again = bench.task(1, 2, "true");
@@ -184,7 +202,7 @@ async fn a_task_that_runs_is_stopped_and_one_that_cannot_start_is_gone() {
     assert_eq!(bench.place.task(&bench.lane, &task.key).await.unwrap(), TaskStatus::Starting);
     bench.place.start_task(&task).await.unwrap();
     assert!(
-        matches!(bench.task_end(&task.key).await, TaskStatus::Gone { reason } if reason.contains("/no/such/program"))
+        matches!(bench.task_end(&task.key).await, TaskStatus::Gone { reason, .. } if reason.contains("/no/such/program"))
     );
 }
 
@@ -200,7 +218,7 @@ async fn a_release_takes_over_once_it_answers_and_the_one_before_is_gone() {
     assert!(first[0].ip().is_loopback());
 
     // Asked again, and looked at by somebody new: nothing happens.
-    bench.place.update_services(&bench.lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &services)).await.unwrap();
+    bench.place.update_services(&bench.lane, &formation(1, &services)).await.unwrap();
     let other = place(&bench.engine, &bench.parameters, &bench.clock, &bench.routes);
     assert_eq!(other.services(&bench.lane, BuildNumber(1)).await.unwrap(), Some(ServicesState::Steady));
     assert_eq!(
@@ -215,7 +233,7 @@ async fn a_release_takes_over_once_it_answers_and_the_one_before_is_gone() {
     assert_eq!(bench.containers(), ["web-2"]);
 
     // A late order of the older release changes nothing.
-    bench.place.update_services(&bench.lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &services)).await.unwrap();
+    bench.place.update_services(&bench.lane, &formation(1, &services)).await.unwrap();
     assert_eq!(bench.containers(), ["web-2"]);
 
     bench.place.remove(&bench.lane).await.unwrap();
@@ -237,7 +255,7 @@ async fn a_broken_release_is_explained_and_taken_away_and_the_one_before_runs_on
 
     // One that never answers is given up when its time is over.
     let mute = plan(3, SHELL_IMAGE, &[("web", "echo thinking; exec tail -f /dev/null")]);
-    bench.place.update_services(&bench.lane, BuildNumber(3), &mute).await.unwrap();
+    bench.place.update_services(&bench.lane, &formation_of(3, mute)).await.unwrap();
     assert_eq!(bench.place.services(&bench.lane, BuildNumber(3)).await.unwrap(), None);
     bench.clock.advance(61);
     let ServicesState::Failed { cause } = bench.outcome(3).await else { panic!("it is healthy") };
@@ -307,7 +325,7 @@ async fn what_a_killed_up_left_is_taken_over_or_taken_away() {
     let bench = Bench::new().await;
     assert_eq!(bench.deploy(1, &[("web", SERVER)]).await, ServicesState::Steady);
     // Begun by somebody who was killed.
-    bench.place.update_services(&bench.lane, BuildNumber(2), &plan(2, SHELL_IMAGE, &[("web", SERVER)])).await.unwrap();
+    bench.place.update_services(&bench.lane, &formation(2, &[("web", SERVER)])).await.unwrap();
     let routes = Arc::new(Seen::default());
     let other = place(&bench.engine, &bench.parameters, &bench.clock, &routes);
     let live = plan(1, SHELL_IMAGE, &[("web", SERVER)]);
@@ -330,8 +348,11 @@ async fn an_engine_without_its_init_program_runs_releases_too() {
         ContainerPlace::new(engine, bench.parameters.clone(), bench.clock.clone(), bench.routes.clone(), "t").unwrap();
     let task = bench.task(1, 1, "echo migrated");
     place.start_task(&task).await.unwrap();
-    assert_eq!(bench.task_end(&task.key).await, TaskStatus::Exited { code: 0, log: Some(b"migrated\n".to_vec()) });
-    place.update_services(&bench.lane, BuildNumber(1), &plan(1, SHELL_IMAGE, &[("web", SERVER)])).await.unwrap();
+    assert_eq!(
+        bench.task_end(&task.key).await,
+        TaskStatus::Exited { code: 0, reason: None, log: Some(b"migrated\n".to_vec()) }
+    );
+    place.update_services(&bench.lane, &formation(1, &[("web", SERVER)])).await.unwrap();
     assert_eq!(bench.outcome(1).await, ServicesState::Steady);
 }
 
@@ -348,13 +369,14 @@ async fn an_image_of_buildpacks_runs_its_own_processes_and_tasks_in_its_environm
         .await;
     let image = built.unwrap().digest;
 
-    let task = TaskRequest { image: image.clone(), ..bench.task(1, 1, "echo \"a  b $FROM_PROFILE\"") };
+    let formation = formation_of(1, plan(1, &image, &[]));
+    let task = TaskRequest { formation, ..bench.task(1, 1, "echo \"a  b $FROM_PROFILE\"") };
     bench.place.start_task(&task).await.unwrap();
     let end = bench.task_end(&task.key).await;
-    assert_eq!(end, TaskStatus::Exited { code: 0, log: Some(b"a  b yes\n".to_vec()) });
+    assert_eq!(end, TaskStatus::Exited { code: 0, reason: None, log: Some(b"a  b yes\n".to_vec()) });
 
     let shown = plan(1, &image, &[("web", "as shown to people")]);
-    bench.place.update_services(&bench.lane, BuildNumber(1), &shown).await.unwrap();
+    bench.place.update_services(&bench.lane, &formation_of(1, shown)).await.unwrap();
     assert_eq!(bench.outcome(1).await, ServicesState::Steady);
     assert_eq!(page(bench.routes.all()[0]).await, "hello from own");
 }

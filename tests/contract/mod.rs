@@ -1,5 +1,7 @@
 //! One suite per port, run against every implementation.
 
+mod app_config;
+mod app_settings;
 mod artifacts;
 pub(crate) mod images;
 mod lane_store;

@@ -51,6 +51,16 @@ async fn of_many_at_once_one_creates(bench: &impl Bench) {
     assert_eq!(store.get(&name).await.unwrap().as_ref(), Some(&values[winners[0]]));
 }
 
+/// What is removed is gone, and removing it again says so.
+async fn what_is_removed_is_gone(bench: &impl Bench) {
+    let (store, name) = (bench.store(), format!("{}/config/KEY", some_root()));
+    assert!(!store.remove(&name).await.unwrap());
+    store.put(&name, "value").await.unwrap();
+    assert!(store.remove(&name).await.unwrap());
+    assert!(!store.remove(&name).await.unwrap());
+    assert_eq!(store.get(&name).await.unwrap(), None);
+}
+
 /// A value cannot be empty, since Parameter Store keeps none.
 async fn an_empty_value_is_refused(bench: &impl Bench) {
     let (store, name) = (bench.store(), format!("{}/config/EMPTY", some_root()));
@@ -129,6 +139,7 @@ macro_rules! promises {
             the_last_value_is_returned,
             only_what_is_missing_is_created,
             of_many_at_once_one_creates,
+            what_is_removed_is_gone,
             an_empty_value_is_refused,
             all_direct_children_are_returned,
             a_path_ends_with_a_slash,

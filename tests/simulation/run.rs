@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use packhorse::adapters::memory::{MemoryParameters, MemorySettings};
 use packhorse::domain::lane::{BuildResult, Ending, Event, LaneKey, Outputs, Phase, build_record};
 use packhorse::domain::names::{BuildNumber, EpochSeconds};
 use packhorse::orchestrator::advance::advance;
@@ -90,6 +91,9 @@ fn orchestrator(world: &World) -> Arc<Orchestrator> {
         artifacts: Arc::new(OneStore(world.clone())),
         images: Arc::new(NoImages),
         builds: world.clone(),
+        config: Arc::new(MemoryParameters::new()),
+        settings: Arc::new(MemorySettings::default()),
+        parameters: Arc::new(MemoryParameters::new()),
         place: world.clone(),
         review_apps: world,
     })

@@ -9,12 +9,13 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use bytes::Bytes;
 use packhorse::adapters::memory::{
-    CollectedPhaseEvents, MemoryArtifacts, MemoryLaneStore, MemoryRecords, SettableClock,
+    CollectedPhaseEvents, MemoryArtifacts, MemoryLaneStore, MemoryParameters, MemoryRecords, MemorySettings,
+    SettableClock,
 };
 use packhorse::domain::aws_event::{self, Addressed};
+use packhorse::domain::formation::Formation;
 use packhorse::domain::lane::{
-    BuildRecord, BuildResult, DeployStatus, Ending, Lane, LaneKey, Phase, PhaseState, Release, ReleasePlan,
-    ServicesState, TaskKey,
+    BuildRecord, BuildResult, DeployStatus, Ending, Lane, LaneKey, Phase, PhaseState, Release, ServicesState, TaskKey,
 };
 use packhorse::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, ProcessType, PullRequest};
 use packhorse::orchestrator::{LanePorts, Orchestrator};
@@ -64,8 +65,8 @@ struct World {
 
 #[async_trait]
 impl Place for World {
-    fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> String {
-        format!("arn:aws:ecs:us-east-1:111122223333:service/prod/{lane}-{process}")
+    async fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> Result<String, Failure> {
+        Ok(format!("arn:aws:ecs:us-east-1:111122223333:service/prod/{lane}-{process}"))
     }
 
     async fn start_task(&self, request: &TaskRequest) -> Result<(), Failure> {
@@ -79,7 +80,7 @@ impl Place for World {
     async fn task(&self, _: &LaneKey, key: &TaskKey) -> Result<TaskStatus, Failure> {
         let asked = self.tasks.lock().unwrap().contains(key);
         Ok(if asked {
-            TaskStatus::Exited { code: 0, log: Some(b"migrated\n".to_vec()) }
+            TaskStatus::Exited { code: 0, reason: None, log: Some(b"migrated\n".to_vec()) }
         } else {
             TaskStatus::NeverRequested
         })
@@ -89,8 +90,8 @@ impl Place for World {
         Ok(())
     }
 
-    async fn update_services(&self, _: &LaneKey, build: BuildNumber, _: &ReleasePlan) -> Result<(), Failure> {
-        *self.services.lock().unwrap() = Some(build);
+    async fn update_services(&self, _: &LaneKey, formation: &Formation) -> Result<(), Failure> {
+        *self.services.lock().unwrap() = Some(formation.build);
         Ok(())
     }
 
@@ -183,6 +184,9 @@ fn end_after(events: &[&Addressed]) -> End {
         artifacts: Arc::new(OneStore(artifacts)),
         images: Arc::new(NoImages),
         builds: world.clone(),
+        config: Arc::new(MemoryParameters::new()),
+        settings: Arc::new(MemorySettings::default()),
+        parameters: Arc::new(MemoryParameters::new()),
         place: world.clone(),
         review_apps: world.clone(),
     };

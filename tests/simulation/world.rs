@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use packhorse::domain::formation::Formation;
 use packhorse::domain::lane::{
-    BuildRecord, BuildResult, DeployStatus, Lane, LaneKey, Outputs, PhaseChange, ReleasePlan, ServicesState, TaskKey,
-    TaskKind,
+    BuildRecord, BuildResult, DeployStatus, Lane, LaneKey, Outputs, PhaseChange, ServicesState, TaskKey, TaskKind,
 };
 use packhorse::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, ProcessType, PullRequest};
 use packhorse::ports::artifacts::ArtifactStore;
@@ -22,7 +22,7 @@ use packhorse::ports::clock::Clock;
 use packhorse::ports::failure::Failure;
 use packhorse::ports::lane_store::{LaneStore, Version, Versioned};
 use packhorse::ports::phase_events::PhaseEvents;
-use packhorse::ports::place::{Place, TaskRequest, TaskStatus};
+use packhorse::ports::place::{Loss, Place, TaskRequest, TaskStatus};
 use packhorse::ports::records::Records;
 use packhorse::ports::review_apps::ReviewApps;
 
@@ -337,8 +337,8 @@ impl BuildService for World {
 
 #[async_trait]
 impl Place for World {
-    fn service_arn(&self, _: &LaneKey, process: &ProcessType) -> String {
-        format!("service/shop-{process}")
+    async fn service_arn(&self, _: &LaneKey, process: &ProcessType) -> Result<String, Failure> {
+        Ok(format!("service/shop-{process}"))
     }
 
     async fn start_task(&self, request: &TaskRequest) -> Result<(), Failure> {
@@ -378,15 +378,15 @@ impl Place for World {
             let now = state.now;
             let Some(task) = state.tasks.get(key) else { return Ok(TaskStatus::NeverRequested) };
             Ok(if task.stopped {
-                TaskStatus::Exited { code: 143, log: None }
+                TaskStatus::Exited { code: 143, reason: None, log: None }
             } else if now < task.requested + task.runs / 4 {
                 TaskStatus::Starting
             } else if now < task.requested + task.runs {
                 TaskStatus::Running { arn: format!("task/{key}"), logs: "cloudwatch://group#task".to_owned() }
             } else if task.gone {
-                TaskStatus::Gone { reason: "the host was taken away".to_owned() }
+                TaskStatus::Gone { end: Loss::Interrupted, reason: "the host was taken away".to_owned() }
             } else {
-                TaskStatus::Exited { code: task.exit.unwrap_or(0), log: Some(b"done\n".to_vec()) }
+                TaskStatus::Exited { code: task.exit.unwrap_or(0), reason: None, log: Some(b"done\n".to_vec()) }
             })
         })
         .await
@@ -405,7 +405,8 @@ impl Place for World {
         .await
     }
 
-    async fn update_services(&self, _: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<(), Failure> {
+    async fn update_services(&self, _: &LaneKey, formation: &Formation) -> Result<(), Failure> {
+        let Formation { build, plan, .. } = formation.clone();
         self.call("update services", |state| {
             // The order to do again what stands already, or to go back, is left undone.
             if state.deploys.iter().any(|deploy| deploy.sequence >= plan.sequence) {

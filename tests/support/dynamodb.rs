@@ -78,6 +78,29 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Writes an item with this payload in its attribute `value`.
+    pub(crate) fn put_value(&self, primary_id: &str, secondary_id: &str, value: &Value) {
+        self.put_raw(&json!({
+            "primary_id": {"S": primary_id}, "secondary_id": {"S": secondary_id}, "value": attribute(value)
+        }));
+    }
+}
+
+/// JSON as the service keeps it, with the type of each part.
+pub(crate) fn attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({"NULL": true}),
+        Value::Bool(flag) => json!({"BOOL": flag}),
+        Value::Number(number) => json!({"N": number.to_string()}),
+        Value::String(text) => json!({"S": text}),
+        Value::Array(list) => json!({"L": list.iter().map(attribute).collect::<Vec<_>>()}),
+        Value::Object(map) => {
+            json!({"M": map.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<serde_json::Map<_, _>>()})
+        }
+    }
+}
+
 impl Drop for Table {
     fn drop(&mut self) {
         let target = "DynamoDB_20120810.DeleteTable";

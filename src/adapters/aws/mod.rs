@@ -3,6 +3,8 @@
 //! All clients are made in one place, which decides about regions, endpoints, certificates, names, time limits and
 //! retries. No SDK type leaves this folder but in constructors.
 
+mod app_config;
+mod app_settings;
 mod artifacts;
 mod build_service;
 mod clients;
@@ -17,6 +19,7 @@ mod records;
 mod review_apps;
 mod trust;
 
+pub use app_settings::DynamoSettings;
 pub use artifacts::{S3Artifacts, S3Buckets};
 pub use build_service::CodeBuild;
 pub use clients::{AwsSettings, Clients};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::delete_parameter::DeleteParameterError;
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
 use aws_sdk_ssm::operation::put_parameter::PutParameterError;
 use aws_sdk_ssm::types::ParameterType;
@@ -24,6 +25,10 @@ impl SsmParameters {
     /// Uses this client.
     pub fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 }
 
@@ -65,6 +70,16 @@ impl ParameterStore for SsmParameters {
                 Ok(false)
             }
             Err(error) => Err(sort(format!("write the parameter {name}"), error)),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<bool, Failure> {
+        match self.client.delete_parameter().name(name).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(DeleteParameterError::is_parameter_not_found) => {
+                Ok(false)
+            }
+            Err(error) => Err(sort(format!("remove the parameter {name}"), error)),
         }
     }
 

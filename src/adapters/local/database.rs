@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::ports::failure::Failure;
 
 /// Layout of the database, kept in SQLite's `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// How long one process waits for another's write; each takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,8 +28,13 @@ const TABLES: &str = "
     CREATE TABLE deploys (
         lane TEXT PRIMARY KEY, lane_version INTEGER NOT NULL, status TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE parameters (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE parameters (
+        name TEXT PRIMARY KEY, value TEXT NOT NULL, version TEXT NOT NULL DEFAULT ''
+    ) STRICT, WITHOUT ROWID;
 ";
+
+/// What turns layout 1 into layout 2.
+const VERSIONS: &str = "ALTER TABLE parameters ADD COLUMN version TEXT NOT NULL DEFAULT '';";
 
 /// Keeps lanes, client-visible items and parameters in `state.db`; clones share one connection.
 ///
@@ -87,8 +92,13 @@ fn prepare(path: &Path) -> Result<Connection, rusqlite::Error> {
     // Two processes may come here at once: one makes the tables, the other then finds them.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if format == 0 {
-        transaction.execute_batch(TABLES)?;
+    let change = match format {
+        0 => Some(TABLES),
+        1 => Some(VERSIONS),
+        _ => None,
+    };
+    if let Some(change) = change {
+        transaction.execute_batch(change)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
     transaction.commit()?;
@@ -166,6 +176,26 @@ mod tests {
         connection.pragma_update(None, "user_version", FORMAT + 1).unwrap();
         drop(connection);
         assert!(matches!(LocalState::open(folder.path()), Err(Failure::Refused { .. })));
+    }
+
+    #[test]
+    fn an_older_layout_is_brought_up_to_date_with_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("state.db")).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE parameters (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+                 INSERT INTO parameters VALUES ('/apppack/apps/shop/config/A', 'kept');
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        drop(connection);
+        let state = LocalState::open(folder.path()).unwrap();
+        let connection = state.connection.lock().unwrap();
+        let found: (String, String) = connection
+            .query_row("SELECT value, version FROM parameters", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(found, ("kept".to_owned(), String::new()));
     }
 
     #[test]

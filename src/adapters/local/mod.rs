@@ -9,6 +9,7 @@ mod database;
 mod lane_store;
 mod parameters;
 mod records;
+mod settings;
 
 pub use artifacts::LocalArtifacts;
 pub use clock::SystemClock;

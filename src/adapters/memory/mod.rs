@@ -8,6 +8,7 @@ mod lane_store;
 mod parameters;
 mod phase_events;
 mod records;
+mod settings;
 
 pub use artifacts::MemoryArtifacts;
 pub use clock::SettableClock;
@@ -15,6 +16,7 @@ pub use lane_store::MemoryLaneStore;
 pub use parameters::MemoryParameters;
 pub use phase_events::CollectedPhaseEvents;
 pub use records::MemoryRecords;
+pub use settings::MemorySettings;
 
 /// Takes a lock; a panic of another holder does not matter, since every change below is one assignment.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

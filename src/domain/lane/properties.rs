@@ -34,6 +34,7 @@ fn plan(number: BuildNumber) -> ReleasePlan {
     ReleasePlan {
         sequence: 0,
         image: format!("shop@sha256:{number}"),
+        launcher: true,
         release_command: (!number.0.is_multiple_of(3)).then(|| "migrate".to_owned()),
         postdeploy_command: number.0.is_multiple_of(2).then(|| "seed".to_owned()),
         services: BTreeMap::from([("web".parse().unwrap(), service)]),

@@ -35,12 +35,20 @@ pub struct ReleasePlan {
     pub sequence: u64,
     /// The image by digest, `repository@sha256:…`.
     pub image: String,
+    /// Whether buildpacks made the image, so that its launcher sets up the environment of its processes.
+    #[serde(default = "by_buildpacks")]
+    pub launcher: bool,
     /// The release command, if the app has one.
     pub release_command: Option<String>,
     /// The command of a review app's first deploy, if it has one.
     pub postdeploy_command: Option<String>,
     /// The services by process type.
     pub services: BTreeMap<ProcessType, Service>,
+}
+
+/// What a plan of a packhorse that built nothing else left unsaid.
+fn by_buildpacks() -> bool {
+    true
 }
 
 /// A process type that runs continuously.

@@ -16,7 +16,8 @@ use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use super::labels::{BUILD, LANE, ROLE, ROLE_NETWORK, ROLE_SERVICE, ROLE_TASK, labels};
-use crate::domain::lane::{LaneKey, ReleasePlan, ServicesState, TaskKey};
+use crate::domain::formation::Formation;
+use crate::domain::lane::{LaneKey, ServicesState, TaskKey};
 use crate::domain::launch::{BUILDPACK_LABEL, Launch, process, process_types, shell_command};
 use crate::domain::names::{BuildNumber, ProcessType};
 use crate::domain::namespace::Namespace;
@@ -146,8 +147,8 @@ impl ContainerPlace {
 
 #[async_trait]
 impl Place for ContainerPlace {
-    fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> String {
-        format!("docker:service/{}/{}-{process}", self.instance, lane.resource_prefix())
+    async fn service_arn(&self, lane: &LaneKey, process: &ProcessType) -> Result<String, Failure> {
+        Ok(format!("docker:service/{}/{}-{process}", self.instance, lane.resource_prefix()))
     }
 
     async fn start_task(&self, request: &TaskRequest) -> Result<(), Failure> {
@@ -162,8 +163,8 @@ impl Place for ContainerPlace {
         self.engine.stop(&self.name(lane, key), GRACE).await
     }
 
-    async fn update_services(&self, lane: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<(), Failure> {
-        self.start_services(lane, build, plan).await
+    async fn update_services(&self, lane: &LaneKey, formation: &Formation) -> Result<(), Failure> {
+        self.start_services(lane, formation.build, &formation.plan).await
     }
 
     async fn services(&self, lane: &LaneKey, build: BuildNumber) -> Result<Option<ServicesState>, Failure> {

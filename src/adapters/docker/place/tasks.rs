@@ -8,7 +8,7 @@ use super::ContainerPlace;
 use crate::domain::lane::{LaneKey, TaskKey};
 use crate::ports::container_engine::{ContainerSpec, ContainerState, LogRange};
 use crate::ports::failure::Failure;
-use crate::ports::place::{TaskRequest, TaskStatus};
+use crate::ports::place::{Loss, TaskRequest, TaskStatus};
 
 /// Made, and nobody has tried to start it.
 const NOT_YET: ContainerState = ContainerState::Created { error: String::new() };
@@ -17,7 +17,8 @@ impl ContainerPlace {
     /// Makes and starts the task's container. The name is the idempotency key: a container that was made before is at
     /// most started, and never made again.
     pub(super) async fn run_task(&self, request: &TaskRequest) -> Result<(), Failure> {
-        let TaskRequest { lane, key, image, command } = request;
+        let TaskRequest { lane, key, command, formation } = request;
+        let image = &formation.plan.image;
         let name = self.name(lane, key);
         let made = self.engine.container(&name).await?;
         if made.as_ref().is_some_and(|container| container.state != NOT_YET) {
@@ -63,12 +64,14 @@ impl ContainerPlace {
         };
         Ok(match container.state {
             ContainerState::Created { error } if error.is_empty() => TaskStatus::Starting,
-            ContainerState::Created { error } => TaskStatus::Gone { reason: error },
+            ContainerState::Created { error } => TaskStatus::Gone { end: Loss::NeverRan, reason: error },
             ContainerState::Running => TaskStatus::Running {
                 arn: format!("docker:task/{}/{name}", self.instance),
                 logs: format!("docker://containers#{name}"),
             },
-            ContainerState::Exited { code } => TaskStatus::Exited { code, log: Some(self.log(&name, None).await?) },
+            ContainerState::Exited { code } => {
+                TaskStatus::Exited { code, reason: None, log: Some(self.log(&name, None).await?) }
+            }
         })
     }
 

@@ -1,0 +1,43 @@
+//! Reads what a release is to run with: config variables by name, scaling, what runs by the clock.
+
+use super::Orchestrator;
+use crate::domain::formation::{Formation, Scaling, ScheduledTask};
+use crate::domain::lane::{Lane, ReleasePlan};
+use crate::domain::names::BuildNumber;
+use crate::domain::namespace::Namespace;
+use crate::ports::failure::Failure;
+
+impl Orchestrator {
+    /// Returns the whole wanted state for a release, with all that is not part of the release as it is now.
+    pub(super) async fn formation(
+        &self,
+        lane: &Lane,
+        build: BuildNumber,
+        plan: &ReleasePlan,
+    ) -> Result<Formation, Failure> {
+        let namespace = Namespace::default();
+        let settings = self.settings.settings(&lane.key).await?;
+        let mut scaling = Scaling::new(settings.usual_size());
+        for name in namespace.scaling_parameters(&lane.key) {
+            if let Some(text) = self.parameters.get(&name).await? {
+                scaling = scaling.with(&text).map_err(|error| Failure::refused(format!("use {name}"), error))?;
+            }
+        }
+        let scheduled_tasks = match namespace.scheduled_tasks_parameter(&lane.key) {
+            None => Vec::new(),
+            Some(name) => match self.parameters.get(&name).await? {
+                None => Vec::new(),
+                Some(text) => {
+                    ScheduledTask::list(&text).map_err(|error| Failure::refused(format!("use {name}"), error))?
+                }
+            },
+        };
+        let commit = match (lane.builds.get(&build), &lane.live) {
+            (Some(known), _) => known.commit.clone(),
+            (None, Some(live)) if live.build == build => live.commit.clone(),
+            _ => String::new(),
+        };
+        let config = self.config.names(&lane.key).await?;
+        Ok(Formation { build, commit, plan: plan.clone(), config, scaling, scheduled_tasks })
+    }
+}
