@@ -90,6 +90,10 @@ impl ImageTarget for DockerArchive {
         self.layout.put_layer(layer).await
     }
 
+    async fn has_layer(&self, layer: &Descriptor) -> Result<bool, ImageError> {
+        self.layout.has_layer(layer).await
+    }
+
     async fn take_layer(
         &self,
         source: &dyn ImageSource,

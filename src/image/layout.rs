@@ -240,6 +240,10 @@ impl ImageTarget for Layout {
         blocking(move || layout.keep(&layer.blob, &layer.descriptor.digest)).await
     }
 
+    async fn has_layer(&self, layer: &Descriptor) -> Result<bool, ImageError> {
+        Ok(self.blob_path(&layer.digest).exists())
+    }
+
     async fn take_layer(
         &self,
         source: &dyn ImageSource,

@@ -19,6 +19,7 @@ pub mod rebase;
 pub mod reference;
 pub mod registry;
 pub mod sbom;
+pub mod sending;
 pub mod source;
 pub mod target;
 

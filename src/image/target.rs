@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::layer::Layer;
+use super::layer::{Growing, Layer};
 use super::manifest::{Descriptor, Manifest};
 use super::reference::ImageReference;
 use super::source::{ImageError, ImageSource, SourceImage};
@@ -18,6 +18,19 @@ use super::source::{ImageError, ImageSource, SourceImage};
 pub trait ImageTarget: Send + Sync {
     /// Stores a new layer. Idempotent.
     async fn put_layer(&self, layer: &Layer) -> Result<Stored, ImageError>;
+
+    /// Stores a new layer while it is being made, where that can be done; `None` where the layer was given up.
+    ///
+    /// The layer is whole when this returns, and what failed in the middle was begun anew.
+    async fn put_growing(&self, mut layer: Growing) -> Result<Option<Stored>, ImageError> {
+        match layer.whole().await {
+            Some(layer) => self.put_layer(&layer).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Tells whether a layer is there already.
+    async fn has_layer(&self, layer: &Descriptor) -> Result<bool, ImageError>;
 
     /// Takes over a layer of another image (the run image, the image before) as it is, compressed or not. Idempotent.
     ///

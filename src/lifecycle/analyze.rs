@@ -1,6 +1,6 @@
 //! The analyze phase: what the image before has, and what the new one is built upon.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use futures_util::TryStreamExt;
@@ -13,6 +13,7 @@ use super::log::Log;
 use super::site::Site;
 use super::target::{Distro, RunTarget};
 use super::untar::unpack;
+use crate::image::layer::unpack::archive;
 use crate::image::{ImageConfig, ImageError, ImageReference};
 
 /// The most that a layer of SBOMs may have, compressed.
@@ -115,13 +116,6 @@ pub async fn restore_sboms(site: &Site<'_>, previous: Origin<'_>, layers: &Layer
         blob.write_all(&piece).map_err(files("keep the SBOMs of the previous image"))?;
     }
     io::Seek::rewind(&mut blob).map_err(files("read the SBOMs of the previous image"))?;
-    let blob = BufReader::new(blob);
-    let archive: Box<dyn Read> = if layer.media_type.ends_with("zstd") {
-        Box::new(zstd::Decoder::new(blob).map_err(files("read the SBOMs of the previous image"))?)
-    } else if layer.media_type.ends_with("gzip") {
-        Box::new(flate2::bufread::MultiGzDecoder::new(blob))
-    } else {
-        Box::new(blob)
-    };
-    unpack(site.folders, archive).map_err(files("unpack the SBOMs of the previous image"))
+    let archive = archive(blob).map_err(files("read the SBOMs of the previous image"))?;
+    unpack(site.folders, archive).map(drop).map_err(files("unpack the SBOMs of the previous image"))
 }

@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 use super::analyze::{self, AnalyzeError};
 use super::build::{self, BuildError};
-use super::cache::LayerCache;
-use super::detect::{self, DetectError};
+use super::cache::{CacheError, LayerCache, NewLayers};
+use super::detect::{self, DetectError, Detected};
 use super::environment::Variables;
 use super::executor::Executor;
 use super::exit::ExitCode;
-use super::export::{self, CnbUser, Export, ExportError, Exported, Launcher, Origin};
+use super::export::{self, Cached, CnbUser, Export, ExportError, Exported, Launcher, Origin};
 use super::folders::Folders;
 use super::log::Log;
 use super::order::{OrderFile, SystemFile, with_system};
-use super::restore::{self, Left, RestoreError};
+use super::restore::{self, Left, RestoreError, with_causes};
 use super::site::Site;
 use super::store::{Store, StoreError};
 use crate::image::layer::Packer;
@@ -130,39 +130,64 @@ impl Create<'_> {
             analyze::restore_sboms(&site, previous, &previous_layers).await?;
         }
 
-        log.phase("DETECTING");
-        let OrderFile { order, extensions } = self.read_order()?;
-        if !extensions.is_empty() {
-            return Err(CreateError::Extensions);
-        }
-        let SystemFile { system } = read(folders, &folders.cnb.inside.join("system.toml"))?;
-        let order = with_system(order, &system);
-        let pairs = self.environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
-        let variables = Variables::for_build(pairs);
-        let store = Store::new(folders);
-        let detected = detect::detect(&site, &store, &order, &variables).await?;
+        // Neither needs what is built, and both wait for a registry most of the time.
+        let base = export::take_base(self.run_image, self.target);
+        let cached = async {
+            match self.cache {
+                Some(cache) if !self.skip_layers => cache.find().await,
+                _ => Ok(None),
+            }
+        };
+        let made = async {
+            log.phase("DETECTING");
+            let OrderFile { order, extensions } = self.read_order()?;
+            if !extensions.is_empty() {
+                return Err(CreateError::Extensions);
+            }
+            let SystemFile { system } = read(folders, &folders.cnb.inside.join("system.toml"))?;
+            let order = with_system(order, &system);
+            let pairs = self.environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+            let variables = Variables::for_build(pairs);
+            let store = Store::new(folders);
+            let detected = detect::detect(&site, &store, &order, &variables);
+            let (detected, cached) = futures_util::future::join(detected, cached).await;
+            let Detected { group, plan } = detected?;
 
-        log.phase("RESTORING");
-        let left = Left { app: &previous_layers, cache: self.cache, skip_layers: self.skip_layers };
-        tokio::task::block_in_place(|| restore::restore(&site, &detected.group, left))?;
+            log.phase("RESTORING");
+            let found = cached.unwrap_or_else(|error| {
+                log.warn(format_args!("The cache cannot be read: {}", with_causes(&error)));
+                None
+            });
+            let cache = self.cache.map(|cache| (cache, found.as_ref()));
+            let left = Left { app: &previous_layers, cache, skip_layers: self.skip_layers };
+            let restored = restore::restore(&site, &group, self.user, left).await?;
 
-        log.phase("BUILDING");
-        let built = build::build(&site, &store, &detected.group, detected.plan, variables).await?;
-        self.executor.end_strays().await.map_err(CreateError::Strays)?;
+            log.phase("BUILDING");
+            let built = build::build(&site, &store, &group, plan, variables).await?;
+            self.executor.end_strays().await.map_err(CreateError::Strays)?;
+            Ok((group, found, restored, built))
+        };
+        let (base, made) = futures_util::future::join(base, made).await;
+        let (group, found, restored, built) = made?;
 
         log.phase("EXPORTING");
+        base?;
         if let Some(previous) = self.previous {
             log.info(format_args!("Reusing layers from image '{}'", analyze::go_name(&previous.image.pinned())));
         }
+        let kept = self.cache.and_then(|cache| begin(cache, log));
         let export = Export {
             site: &site,
-            group: &detected.group,
+            group: &group,
             build: &built,
             run_image: self.run_image,
             run_image_reference: analyze::go_name(&self.run_image.image.pinned()),
             run_image_names,
             previous: self.previous,
             previous_layers: &previous_layers,
+            restored: &restored,
+            cache: self.cache.zip(found.as_ref()),
+            kept: kept.as_ref(),
             launcher: self.launcher.clone(),
             process: self.process,
             project: self.project,
@@ -173,12 +198,21 @@ impl Create<'_> {
             names: self.names,
         };
         let exported = export.run().await?;
-        if let Some(cache) = self.cache {
-            let stored = tokio::task::block_in_place(|| {
-                export::store(&site, &detected.group, self.user, cache, &exported.layers)
-            });
-            if let Err(error) = stored {
-                log.warn(format_args!("Failed to export cache: {error}"));
+        if let Some((cache, set)) = self.cache.zip(kept) {
+            let cached = Cached {
+                site: &site,
+                group: &group,
+                user: self.user,
+                cache,
+                found: found.as_ref(),
+                set,
+                restored: &restored,
+                previous: self.previous,
+                exported: &exported,
+                packer: &self.packer,
+            };
+            if let Err(error) = export::store(cached).await {
+                log.warn(format_args!("Failed to export cache: {}", with_causes(&error)));
             }
         }
         Ok(exported)
@@ -190,6 +224,12 @@ impl Create<'_> {
         let path = if self.folders.exists(&own) { own } else { self.folders.cnb.inside.join("order.toml") };
         read(self.folders, &path)
     }
+}
+
+/// Begins a new set in the cache; one that cannot be written costs the next build time.
+fn begin<'c>(cache: &'c LayerCache, log: &dyn Log) -> Option<NewLayers<'c>> {
+    let failed = |error: CacheError| log.warn(format_args!("The cache cannot be written: {}", with_causes(&error)));
+    cache.begin().map_err(failed).ok()
 }
 
 fn read<T: Default + for<'de> Deserialize<'de>>(folders: &Folders, path: &Path) -> Result<T, CreateError> {

@@ -203,11 +203,11 @@ impl Folders {
 
     /// Gives a file or folder of the engine's making its mode and owner.
     pub fn own(&self, host: &Path, mode: u32) -> io::Result<()> {
-        fs::set_permissions(host, fs::Permissions::from_mode(mode))?;
-        match self.owner {
-            Some(owner) => std::os::unix::fs::lchown(host, Some(owner.uid), Some(owner.gid)),
-            None => Ok(()),
+        if let Some(owner) = self.owner {
+            std::os::unix::fs::lchown(host, Some(owner.uid), Some(owner.gid))?;
         }
+        // After the owner, whose change takes some bits away.
+        fs::set_permissions(host, fs::Permissions::from_mode(mode))
     }
 
     fn all(&self) -> [&Folder; 6] {

@@ -1,18 +1,25 @@
 //! Gives buildpacks what earlier builds left: what they remember of their layers, and the layers that were cached.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use super::cache::LayerCache;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::cache::{CacheError, Found, LayerCache};
+use super::export::{self, CnbUser};
 use super::go_json;
-use super::labels::{BuildpackMetadata, CacheMetadata, LayerMetadata, LayersMetadata};
+use super::labels::{BuildpackMetadata, CacheMetadata, LayerMetadata, LayersMetadata, Sha};
 use super::layer_dir::{LayerFile, layers_folder};
 use super::metadata::Member;
 use super::site::Site;
 use super::toml_writer::{Table, Value};
-use super::untar::unpack;
+use super::untar::{Above, unpack};
+use crate::image::Digest;
+use crate::image::layer::{LayerFolder, StatManifest};
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -33,37 +40,74 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> RestoreError {
 pub struct Left<'a> {
     /// The label of the image before; empty where there is none.
     pub app: &'a LayersMetadata,
-    /// The cache.
-    pub cache: Option<&'a LayerCache>,
+    /// The cache, and what is in it.
+    pub cache: Option<(&'a LayerCache, Option<&'a Found>)>,
     /// Whether nothing but the buildpacks' stores is to be restored.
     pub skip_layers: bool,
 }
 
+/// Layers that were restored from the cache, as they were when nobody had touched them yet.
+#[derive(Debug, Default)]
+pub struct Restored {
+    layers: BTreeMap<PathBuf, (Digest, StatManifest)>,
+}
+
+impl Restored {
+    /// Returns the digest of a layer that is as it was restored, without reading it. `None` wherever there is a doubt.
+    pub fn untouched(&self, layer: &LayerFolder) -> Option<&Digest> {
+        let (digest, manifest) = self.layers.get(&layer.path)?;
+        manifest.fits(layer).then_some(digest)
+    }
+}
+
+static NOTHING: CacheMetadata = CacheMetadata { sbom: Sha { sha: String::new() }, buildpacks: Vec::new() };
+
+/// How many layers are unpacked at the same time.
+const AT_ONCE: usize = 4;
+
 /// Writes metadata of layers, then the data of those that are cached. A damaged cache costs time and does not fail the build.
-///
-/// Blocks while it reads the cache.
-pub fn restore(site: &Site<'_>, group: &[Member], left: Left<'_>) -> Result<(), RestoreError> {
+pub async fn restore(
+    site: &Site<'_>,
+    group: &[Member],
+    user: CnbUser,
+    left: Left<'_>,
+) -> Result<Restored, RestoreError> {
     for member in group {
         restore_store(site, member, left.app)?;
     }
     if left.skip_layers {
         site.log.info(format_args!("Skipping buildpack layer analysis"));
-        return Ok(());
+        return Ok(Restored::default());
     }
-    let cached = match left.cache {
-        Some(cache) => cache.metadata().unwrap_or_else(|| {
+    let (cache, cached) = match left.cache {
+        Some((cache, Some(found))) => (Some((cache, found)), &found.metadata),
+        Some((_, None)) => {
             site.log.info(format_args!("Layer cache not found"));
-            CacheMetadata::default()
-        }),
-        None => CacheMetadata::default(),
+            (None, &NOTHING)
+        }
+        None => (None, &NOTHING),
     };
+    let mut wanted = Vec::new();
     for member in group {
         let (app, cached) = (left.app.buildpack(&member.id), cached.buildpack(&member.id));
         let written = restore_metadata(site, member, layers(app), layers(cached))?;
-        let Some(cache) = left.cache else { continue };
-        restore_data(site, member, cache, layers(cached), &written)?;
+        if cache.is_some() {
+            wanted.extend(wanted_data(site, member, layers(cached), &written)?);
+        }
     }
-    restore_sboms(site, group, left.cache, &cached.sbom.sha)
+    let Some((cache, found)) = cache else {
+        restore_sboms(site, group)?;
+        return Ok(Restored::default());
+    };
+    let mut restored = Restored::default();
+    let mut under_way =
+        stream::iter(wanted).map(|wanted| restore_data(site, user, cache, found, wanted)).buffer_unordered(AT_ONCE);
+    while let Some(one) = under_way.try_next().await? {
+        restored.layers.extend(one);
+    }
+    unpack_sboms(site, cache, found).await?;
+    restore_sboms(site, group)?;
+    Ok(restored)
 }
 
 fn layers(metadata: Option<&BuildpackMetadata>) -> &BTreeMap<String, LayerMetadata> {
@@ -113,49 +157,114 @@ fn is_plain(name: &str) -> bool {
     !["", ".", ".."].contains(&name) && !name.contains(['/', '\0'])
 }
 
-fn restore_data(
+/// A layer whose data is to be restored.
+struct Wanted {
+    id: String,
+    path: PathBuf,
+    sha: String,
+}
+
+/// Returns the cached layers that fit the metadata; those of another digest are removed.
+fn wanted_data(
     site: &Site<'_>,
     member: &Member,
-    cache: &LayerCache,
     cached: &BTreeMap<String, LayerMetadata>,
     written: &BTreeMap<&str, &str>,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<Wanted>, RestoreError> {
     let folder = layers_folder(site.folders, &member.id);
+    let mut wanted = Vec::new();
     for (name, layer) in cached.iter().filter(|(_, layer)| layer.cache) {
         let Some(sha) = written.get(name.as_str()) else { continue };
         let (id, path) = (format!("{}:{name}", member.id), folder.join(name));
-        if *sha != layer.sha {
-            site.log.info(format_args!("Removing \"{id}\", wrong sha"));
-            let remove = |suffix| site.folders.remove(&super::inside::with_suffix(&path, suffix));
-            remove("").and_then(|()| remove(".toml")).map_err(failed(format!("remove layer {id}")))?;
+        if *sha == layer.sha {
+            wanted.push(Wanted { id, path, sha: layer.sha.clone() });
             continue;
         }
-        site.log.info(format_args!("Restoring data for \"{id}\" from cache"));
-        if let Err(error) = cache.read(&layer.sha, |archive| unpack(site.folders, archive)) {
-            site.log.warn(format_args!("Skipping restore for layer {id}: {}", with_causes(&error)));
-            site.folders.remove(&path).map_err(failed(format!("remove layer {id}")))?;
-        }
+        site.log.info(format_args!("Removing \"{id}\", wrong sha"));
+        let remove = |suffix| site.folders.remove(&super::inside::with_suffix(&path, suffix));
+        remove("").and_then(|()| remove(".toml")).map_err(failed(format!("remove layer {id}")))?;
     }
-    Ok(())
+    Ok(wanted)
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+async fn restore_data(
+    site: &Site<'_>,
+    user: CnbUser,
+    cache: &LayerCache,
+    found: &Found,
+    Wanted { id, path, sha }: Wanted,
+) -> Result<Option<(PathBuf, (Digest, StatManifest))>, RestoreError> {
+    site.log.info(format_args!("Restoring data for \"{id}\" from cache"));
+    let layer = export::folder(site.folders, user, path.clone());
+    match unpack_layer(site, cache, found, &sha, Some(layer)).await {
+        Ok(manifest) => {
+            let digest: Option<Digest> = sha.parse().ok();
+            Ok(digest.zip(manifest).map(|known| (path, known)))
+        }
+        Err(error) => {
+            site.log.warn(format_args!("Skipping restore for layer {id}: {}", with_causes(&error)));
+            site.folders.remove(&path).map_err(failed(format!("remove layer {id}")))?;
+            Ok(None)
+        }
+    }
+}
+
+/// Unpacks a layer and checks it; then looks how it lies there, where it is one that would be the same archive again.
+async fn unpack_layer(
+    site: &Site<'_>,
+    cache: &LayerCache,
+    found: &Found,
+    sha: &str,
+    layer: Option<LayerFolder>,
+) -> Result<Option<StatManifest>, CacheError> {
+    let mut archive = cache.archive(found, sha).await?;
+    let folders = site.folders.clone();
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let above = unpack(&folders, &mut archive)?;
+        // What follows the end of the archive belongs to the digest too.
+        io::copy(&mut archive, &mut io::sink())?;
+        let same = layer.filter(|layer| has_same_parents(layer, &above));
+        Ok(same.and_then(|layer| StatManifest::take(&layer).ok().flatten()))
+    });
+    let unpacked: io::Result<_> = unpacked.await.map_err(|_| CacheError::Worker)?;
+    unpacked.map_err(|source| CacheError::Files { doing: "unpack a layer of the cache".to_owned(), source })
+}
+
+/// Tells whether the folders above a layer are as its archive has them, since they are part of it.
+fn has_same_parents(layer: &LayerFolder, above: &BTreeMap<PathBuf, Above>) -> bool {
+    layer.parents().all(|parent| {
+        parent.is_ok_and(|parent| {
+            let now = Above { mode: parent.mode, owner: (parent.uid.into(), parent.gid.into()) };
+            above.get(Path::new(OsStr::from_bytes(&parent.path))) == Some(&now)
+        })
+    })
+}
+
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", with_causes(source)),
         None => error.to_string(),
     }
 }
 
-/// Unpacks the SBOMs of cached layers beside those of the image before, and gives each to the buildpack of its layer.
-fn restore_sboms(site: &Site<'_>, group: &[Member], cache: Option<&LayerCache>, sha: &str) -> Result<(), RestoreError> {
-    let top = site.folders.layers.inside.join("sbom");
-    if let Some(cache) = cache.filter(|_| !sha.is_empty()) {
-        site.log.info(format_args!("Restoring data for SBOM from cache"));
-        if let Err(error) = cache.read(sha, |archive| unpack(site.folders, archive)) {
-            site.log.warn(format_args!("Skipping restore of SBOMs: {}", with_causes(&error)));
-            site.folders.remove(&top.join("cache")).map_err(failed("remove damaged SBOMs"))?;
-        }
+/// Unpacks the SBOMs of cached layers beside those of the image before.
+async fn unpack_sboms(site: &Site<'_>, cache: &LayerCache, found: &Found) -> Result<(), RestoreError> {
+    let sha = &found.metadata.sbom.sha;
+    if sha.is_empty() {
+        return Ok(());
     }
+    site.log.info(format_args!("Restoring data for SBOM from cache"));
+    if let Err(error) = unpack_layer(site, cache, found, sha, None).await {
+        site.log.warn(format_args!("Skipping restore of SBOMs: {}", with_causes(&error)));
+        let cached = site.folders.layers.inside.join("sbom/cache");
+        site.folders.remove(&cached).map_err(failed("remove damaged SBOMs"))?;
+    }
+    Ok(())
+}
+
+/// Gives each SBOM to the buildpack of its layer.
+fn restore_sboms(site: &Site<'_>, group: &[Member]) -> Result<(), RestoreError> {
+    let top = site.folders.layers.inside.join("sbom");
     for kind in ["cache", "launch"] {
         for member in group {
             let from = top.join(kind).join(member.id.folder());

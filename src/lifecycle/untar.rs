@@ -1,19 +1,35 @@
 //! Unpacks layers that earlier builds kept, into the folders of this build.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _, fchown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::folders::{Folder, Folders};
 
-/// Unpacks an archive whose paths lie in the layers folder.
+/// A folder above a layer, as an archive has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Above {
+    /// Its mode.
+    pub(super) mode: u32,
+    /// Its owner and group.
+    pub(super) owner: (u64, u64),
+}
+
+/// Unpacks an archive whose paths lie in the layers folder. Returns how it has the folders that were there already, by their paths.
 ///
 /// Folders, files and links only. Nothing is written through a link, and nothing outside. Files belong to the CNB user; times are
 /// not restored. Folders get their permissions at the end, those that are there keep theirs.
-pub(super) fn unpack(folders: &Folders, archive: impl Read) -> io::Result<()> {
-    let mut unpacker = Unpacker { folders, layers: &folders.layers, sound: HashSet::new(), modes: Vec::new() };
+pub(super) fn unpack(folders: &Folders, archive: impl Read) -> io::Result<BTreeMap<PathBuf, Above>> {
+    let mut unpacker = Unpacker {
+        folders,
+        layers: &folders.layers,
+        sound: HashSet::new(),
+        modes: Vec::new(),
+        above: BTreeMap::new(),
+        buffer: vec![0; 128 * 1024],
+    };
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries()? {
         unpacker.entry(&mut entry?)?;
@@ -21,7 +37,7 @@ pub(super) fn unpack(folders: &Folders, archive: impl Read) -> io::Result<()> {
     for (folder, mode) in unpacker.modes.into_iter().rev() {
         folders.own(&folder, mode)?;
     }
-    Ok(())
+    Ok(unpacker.above)
 }
 
 struct Unpacker<'a> {
@@ -30,6 +46,8 @@ struct Unpacker<'a> {
     /// Folders that were seen to be folders, and no links.
     sound: HashSet<PathBuf>,
     modes: Vec<(PathBuf, u32)>,
+    above: BTreeMap<PathBuf, Above>,
+    buffer: Vec<u8>,
 }
 
 impl Unpacker<'_> {
@@ -40,11 +58,21 @@ impl Unpacker<'_> {
         if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        let Some(below) = self.below(&path)? else { return Ok(()) };
+        // A header without owners is nobody's.
+        let above = Above { mode, owner: (header.uid().unwrap_or(u64::MAX), header.gid().unwrap_or(u64::MAX)) };
+        let Some(below) = self.below(&path)? else {
+            self.above.insert(Path::new("/").join(path), above);
+            return Ok(());
+        };
         let host = self.layers.host.join(below);
         self.sound_parent(&host)?;
         match kind {
-            tar::EntryType::Directory => self.folder(&host, mode),
+            tar::EntryType::Directory => {
+                if !self.folder(&host, mode)? {
+                    self.above.insert(Path::new("/").join(path), above);
+                }
+                Ok(())
+            }
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let mut file = OpenOptions::new()
                     .write(true)
@@ -52,8 +80,12 @@ impl Unpacker<'_> {
                     .truncate(true)
                     .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
                     .open(&host)?;
-                io::copy(entry, &mut file)?;
-                self.folders.own(&host, mode)
+                self.copy(entry, &mut file)?;
+                // The mode comes last: another owner takes some of its bits away.
+                if let Some(owner) = self.folders.owner {
+                    fchown(&file, Some(owner.uid), Some(owner.gid))?;
+                }
+                file.set_permissions(fs::Permissions::from_mode(mode))
             }
             tar::EntryType::Symlink => {
                 let target = entry.link_name()?.ok_or_else(|| bad(&path, "is a link without a target"))?;
@@ -64,6 +96,15 @@ impl Unpacker<'_> {
                 }
             }
             _ => Err(bad(&path, "is neither a folder, a file nor a link")),
+        }
+    }
+
+    fn copy(&mut self, from: &mut impl Read, to: &mut fs::File) -> io::Result<()> {
+        loop {
+            match from.read(&mut self.buffer)? {
+                0 => return Ok(()),
+                read => to.write_all(&self.buffer[..read])?,
+            }
         }
     }
 
@@ -91,7 +132,11 @@ impl Unpacker<'_> {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(bad(parent, "is no folder, and something was to be unpacked into it")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir(parent)?;
+                match fs::create_dir(parent) {
+                    // Another layer is unpacked beside this one.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.sound_parent(host),
+                    made => made?,
+                }
                 self.folders.own(parent, 0o755)?;
             }
             Err(error) => return Err(error),
@@ -100,14 +145,15 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn folder(&mut self, host: &Path, mode: u32) -> io::Result<()> {
+    /// Makes a folder; `false` where it is there.
+    fn folder(&mut self, host: &Path, mode: u32) -> io::Result<bool> {
         match fs::symlink_metadata(host) {
-            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(metadata) if metadata.is_dir() => Ok(false),
             Ok(_) => Err(bad(host, "is in the way of a folder")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir(host)?;
                 self.modes.push((host.to_owned(), mode));
-                Ok(())
+                Ok(true)
             }
             Err(error) => Err(error),
         }
@@ -120,8 +166,6 @@ fn bad(path: &Path, problem: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     struct Layers {

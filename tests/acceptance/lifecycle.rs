@@ -86,3 +86,34 @@ async fn second_build_finds_what_the_first_left_whichever_lifecycle_did_it() {
         assert_eq!(our_lines, their_lines, "{}\n{}", theirs.said, ours.said);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker Engine 26 and the registry"]
+async fn cache_image_is_read_by_either_lifecycle_whichever_wrote_it() {
+    let bench = Bench::new(&["reuse sbom"]).with_file("file", "x").with_cache_image();
+    let restored = |said: &str| {
+        let lines = said.lines().filter(|line| line.contains("Restoring data for") || line.contains("found "));
+        let mut lines: Vec<_> = lines.map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    bench.theirs().await;
+    let by_theirs = bench.cache_image().await;
+
+    // Ours reads theirs, and writes its own in that place.
+    let ours = bench.ours(Some("theirs")).await.unwrap();
+    assert!(restored(&ours.said).len() > 4 && !ours.said.contains("Skipping"), "{}", ours.said);
+    let by_ours = bench.cache_image().await;
+    assert_eq!(by_ours.1, by_theirs.1);
+
+    // Theirs reads ours.
+    let theirs = bench.theirs().await;
+    assert_same_image(&ours, &theirs);
+    assert_eq!(restored(&theirs.said), restored(&ours.said), "{}", theirs.said);
+    assert!(!theirs.said.contains("Skipping restore"), "{}", theirs.said);
+    assert_eq!(bench.cache_image().await, by_ours, "what theirs writes after ours is the same");
+
+    // And ours reads its own.
+    let again = bench.ours(Some("theirs")).await.unwrap();
+    assert_eq!(restored(&again.said), restored(&theirs.said), "{}", again.said);
+}

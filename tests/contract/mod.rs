@@ -5,6 +5,7 @@ mod app_settings;
 mod artifacts;
 pub(crate) mod images;
 mod lane_store;
+mod layer_cache;
 mod parameters;
 pub(crate) mod phase_events;
 mod records;

@@ -17,7 +17,7 @@ use packhorse::image::{
     Descriptor, Digest, ImageConfig, ImageError, ImageReference, ImageSource, ImageTarget, NewImage, Platform,
     RegistryClient, RegistryOptions, SourceImage, Stored,
 };
-use packhorse::lifecycle::cache::LayerCache;
+use packhorse::lifecycle::cache::{ImageCache, LayerCache};
 use packhorse::lifecycle::create::Create;
 use packhorse::lifecycle::export::{CnbUser, Launcher, Origin};
 use packhorse::lifecycle::log::{Level, Log};
@@ -32,6 +32,8 @@ const CNB: Owner = Owner { uid: 1000, gid: 1000 };
 /// A build that both lifecycles do.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
+    /// Whether layers are kept in an image, for both the same, and not in folders.
+    cache_image: bool,
     name: String,
     client: RegistryClient,
 }
@@ -47,7 +49,8 @@ impl Bench {
     pub(crate) fn new(order: &[&str]) -> Self {
         let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
         let client = RegistryClient::new(options, Arc::new(Anonymous)).unwrap();
-        let bench = Self { folder: tempfile::tempdir().unwrap(), name: random_name("creator"), client };
+        let bench =
+            Self { folder: tempfile::tempdir().unwrap(), cache_image: false, name: random_name("creator"), client };
         fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let buildpacks = bench.path("cnb/buildpacks");
         fs::create_dir_all(&buildpacks).unwrap();
@@ -72,6 +75,22 @@ impl Bench {
             docker(&["run", "--rm", "--entrypoint", "cat", &parts::builder_local(), "/cnb/lifecycle/launcher"]);
         fs::write(bench.path("cnb/lifecycle/launcher"), launcher.stdout).unwrap();
         bench
+    }
+
+    /// Has both keep layers in one image of the registry.
+    pub(crate) fn with_cache_image(self) -> Self {
+        Self { cache_image: true, ..self }
+    }
+
+    /// Returns what the image with the cache says of its layers, and their digests.
+    pub(crate) async fn cache_image(&self) -> (serde_json::Value, Vec<Digest>) {
+        let image = self.source(&self.image("cache")).await.unwrap();
+        let label = image.config.label("io.buildpacks.lifecycle.cache.metadata").unwrap();
+        let mut layers = image.config.rootfs.diff_ids.clone();
+        layers.sort();
+        // The Go lifecycle adds a layer that it takes over a second time.
+        layers.dedup();
+        (serde_json::from_str(label).unwrap(), layers)
     }
 
     /// Adds a file of the app.
@@ -132,8 +151,8 @@ impl Bench {
             "/cnb/lifecycle/creator",
             &parts::builder_local(),
             "-no-color",
-            "-cache-dir",
-            "/cache",
+            if self.cache_image { "-cache-image" } else { "-cache-dir" },
+            &if self.cache_image { self.image("cache").to_string() } else { "/cache".to_owned() },
             "-run-image",
             &Self::run_image().to_string(),
             &image.to_string(),
@@ -175,7 +194,11 @@ impl Bench {
             ("NO_PROXY", "nowhere"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let cache = LayerCache::new(self.path("ours/cache"));
+        let cache = if self.cache_image {
+            LayerCache::in_registry(ImageCache::new(&self.client, self.image("cache"), vec![]))
+        } else {
+            LayerCache::new(self.path("ours/cache"))
+        };
         let kept = Kept::default();
         let names = [self.image("ours")];
         let create = Create {
@@ -395,6 +418,10 @@ struct Kept(Mutex<Option<NewImage>>);
 impl ImageTarget for Kept {
     async fn put_layer(&self, _: &Layer) -> Result<Stored, ImageError> {
         Ok(Stored::Sent)
+    }
+
+    async fn has_layer(&self, _: &Descriptor) -> Result<bool, ImageError> {
+        Ok(false)
     }
 
     async fn take_layer(&self, _: &dyn ImageSource, _: &SourceImage, _: &Descriptor) -> Result<Stored, ImageError> {

@@ -93,6 +93,22 @@ impl<I: Iterator<Item = Result<LayerEntry, LayerError>>> Archive<I> {
     }
 }
 
+/// Returns how many bytes the archive of `entries` has, without reading any file.
+pub fn archive_size(entries: impl Iterator<Item = Result<LayerEntry, LayerError>>) -> Result<u64, LayerError> {
+    let mut head = Vec::with_capacity(header::BLOCK);
+    let mut size = ZEROS.len() as u64;
+    for entry in entries {
+        let entry = entry?;
+        head.clear();
+        header::append(&mut head, &entry);
+        size += head.len() as u64;
+        if let EntryKind::File { size: bytes, .. } = entry.kind {
+            size += bytes + header::padding(bytes) as u64;
+        }
+    }
+    Ok(size)
+}
+
 /// The end of an archive: two blocks.
 static ZEROS: [u8; 2 * header::BLOCK] = [0; 2 * header::BLOCK];
 

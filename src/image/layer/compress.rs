@@ -1,7 +1,8 @@
 //! Compression on all cores: a layer is cut into blocks, each compressed by itself.
 //!
 //! Each block becomes a gzip member (or a zstd frame) of its own; one after the other they are a valid file, which Docker,
-//! containerd and every `gzip` read. Blocks are cut at fixed places, so equal archives are equal when compressed too.
+//! containerd and every `gzip` read. Blocks are cut at fixed places, so equal archives are equal when compressed too. A
+//! gzip member tells its own length in an extra field (RFC 1952, 2.3.1.1), by which [`super::unpack`] reads it at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +35,13 @@ impl Compression {
         }
     }
 }
+
+/// How a member of ours begins: gzip, deflate, an extra field; no time, fastest level, no system; one subfield of ours,
+/// whose four bytes, the length of the whole member, follow.
+pub(super) const MEMBER_START: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255, 8, 0, b'P', b'H', 4, 0];
+/// A member's bytes before what is compressed, and after it: checksum and length of the block.
+pub(super) const MEMBER_HEAD: usize = MEMBER_START.len() + 4;
+pub(super) const MEMBER_TAIL: usize = 8;
 
 /// The level of both: more costs much time for few bytes.
 const LEVEL: i32 = 1;
@@ -171,9 +179,15 @@ impl Compressors {
                     let level = level.map_err(|_| io::Error::other("gzip has no such level"))?;
                     self.gzip.insert(libdeflater::Compressor::new(level))
                 };
-                let mut out = vec![0; gzip.gzip_compress_bound(block.len())];
-                let length = gzip.gzip_compress(block, &mut out).map_err(io::Error::other)?;
-                out.truncate(length);
+                let mut out = vec![0; MEMBER_HEAD + gzip.deflate_compress_bound(block.len()) + MEMBER_TAIL];
+                let length = gzip.deflate_compress(block, &mut out[MEMBER_HEAD..]).map_err(io::Error::other)?;
+                out.truncate(MEMBER_HEAD + length);
+                out.extend_from_slice(&libdeflater::crc32(block).to_le_bytes());
+                let size = u32::try_from(block.len()).map_err(io::Error::other)?;
+                out.extend_from_slice(&size.to_le_bytes());
+                let whole = u32::try_from(out.len()).map_err(io::Error::other)?;
+                out[..MEMBER_START.len()].copy_from_slice(&MEMBER_START);
+                out[MEMBER_START.len()..MEMBER_HEAD].copy_from_slice(&whole.to_le_bytes());
                 // What waits to be written should not hold the bound's room.
                 out.shrink_to_fit();
                 Ok(out)

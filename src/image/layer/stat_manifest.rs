@@ -3,11 +3,8 @@
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::thread;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 use super::error::LayerError;
 use super::walk::{LayerFolder, Order};
@@ -17,15 +14,42 @@ use crate::image::digest::{Digest, Hasher};
 /// inodes and targets of links.
 ///
 /// The time of the last change of an inode cannot be set back, by a buildpack or by `touch`; so equal manifests mean equal
-/// layers. Valid on one machine and one filesystem only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// layers. Root can set the machine's clock back; where that happened, nothing fits. A page that a process had mapped and written
+/// before may be written again unseen: nobody may have a file of the folder open when the manifest is taken.
+///
+/// Valid in the process that took it: it is kept in memory only, and a program that is killed leaves none.
+#[derive(Debug, Clone)]
 pub struct StatManifest {
+    looks: Looks,
+    taken: Clocks,
+}
+
+/// What the disk says, as a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Looks {
     digest: Digest,
     entries: u64,
 }
 
-/// The format, so that a manifest of an older program is never taken for one of this.
-const FORMAT: &str = "stat manifest 1";
+/// Two clocks at one moment: the one that files get their times from, and one that never goes back.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    wall: Changed,
+    steady: Instant,
+}
+
+impl Clocks {
+    /// Tells whether the wall clock went back in between. Being slowed down, as time servers do, is not going back.
+    fn went_back(self, later: Self) -> bool {
+        let nanoseconds =
+            |(seconds, nanoseconds): Changed| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        let wall = nanoseconds(later.wall) - nanoseconds(self.wall);
+        let steady = later.steady.saturating_duration_since(self.steady);
+        let slowed = Duration::from_millis(10) + steady / 500;
+        wall < i128::try_from(steady.saturating_sub(slowed).as_nanos()).unwrap_or(i128::MAX)
+    }
+}
+
 /// How long the filesystem's clock is waited for; a second is the coarsest in use.
 const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 
@@ -35,14 +59,14 @@ impl StatManifest {
     ///
     /// `None` where the filesystem's clock does not move on; such a layer is read again.
     pub fn take(folder: &LayerFolder) -> Result<Option<Self>, LayerError> {
-        let (manifest, newest) = look(folder)?;
-        let host = folder.root.host(&folder.path);
-        let beside = host.parent().unwrap_or(&host);
+        let (looks, newest) = look(folder)?;
         let mut waited = Duration::ZERO;
         let pause = Duration::from_millis(2);
         while waited <= LONGEST_WAIT {
-            if clock(beside).is_ok_and(|now| now > newest) {
-                return Ok(Some(manifest));
+            if let Ok(taken) = clocks(folder)
+                && taken.wall > newest
+            {
+                return Ok(Some(Self { looks, taken }));
             }
             thread::sleep(pause);
             waited += pause;
@@ -53,16 +77,16 @@ impl StatManifest {
     /// Tells whether `folder` is as it was. Anything in doubt is a change, a folder that cannot be read too.
     #[must_use]
     pub fn fits(&self, folder: &LayerFolder) -> bool {
-        look(folder).is_ok_and(|(manifest, _)| manifest == *self)
+        let same = look(folder).is_ok_and(|(looks, _)| looks == self.looks);
+        same && clocks(folder).is_ok_and(|now| !self.taken.went_back(now))
     }
 }
 
 /// Seconds and nanoseconds of the last change of an inode.
 type Changed = (i64, i64);
 
-fn look(folder: &LayerFolder) -> Result<(StatManifest, Changed), LayerError> {
+fn look(folder: &LayerFolder) -> Result<(Looks, Changed), LayerError> {
     let mut hasher = Hasher::default();
-    add(&mut hasher, FORMAT.as_bytes());
     add(&mut hasher, folder.path.as_os_str().as_bytes());
     let LayerFolder { root: _, path: _, parents: _, contents, order } = folder;
     add(&mut hasher, if *order == Order::Flat { b"flat" } else { b"depth first" });
@@ -85,7 +109,7 @@ fn look(folder: &LayerFolder) -> Result<(StatManifest, Changed), LayerError> {
             add(&mut hasher, target.as_os_str().as_bytes());
         }
     }
-    Ok((StatManifest { digest: hasher.finish(), entries }, newest))
+    Ok((Looks { digest: hasher.finish(), entries }, newest))
 }
 
 fn line(metadata: &Metadata) -> String {
@@ -113,70 +137,15 @@ fn add(hasher: &mut Hasher, text: &[u8]) {
     hasher.update(text);
 }
 
-/// Asks the filesystem of `folder` for its time by making a file there.
-fn clock(folder: &Path) -> std::io::Result<Changed> {
-    let probe = tempfile::Builder::new().prefix(".packhorse-clock-").tempfile_in(folder)?;
+/// Asks the filesystem of a layer for its time, by making a file beside it.
+fn clocks(layer: &LayerFolder) -> std::io::Result<Clocks> {
+    let host = layer.root.host(&layer.path);
+    let beside = host.parent().unwrap_or(&host);
+    let probe = tempfile::Builder::new().prefix(".packhorse-clock-").tempfile_in(beside)?;
     let metadata = probe.as_file().metadata()?;
-    Ok((metadata.ctime(), metadata.ctime_nsec()))
+    Ok(Clocks { wall: (metadata.ctime(), metadata.ctime_nsec()), steady: Instant::now() })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::{FileTimes, OpenOptions};
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use super::super::{Ownership, Root};
-    use super::*;
-
-    fn folder(path: &Path) -> LayerFolder {
-        let contents = Ownership::Fixed { uid: 1000, gid: 1000 };
-        let root = Root::in_place().with("/layers/bp/venv", path);
-        let root = root.with("/", path.parent().unwrap());
-        let parents = Ownership::OnDisk;
-        LayerFolder {
-            root: root.with("/layers", "/").with("/layers/bp", "/"),
-            path: "/layers/bp/venv".into(),
-            parents,
-            contents,
-            order: Order::DepthFirst,
-        }
-    }
-
-    #[test]
-    fn every_change_is_seen_and_none_is_made_up() {
-        let root = tempfile::tempdir().unwrap();
-        let top = root.path().join("venv");
-        fs::create_dir_all(top.join("lib")).unwrap();
-        fs::write(top.join("lib/a"), "one").unwrap();
-        symlink("a", top.join("lib/link")).unwrap();
-        let same_size = |path: &Path| {
-            // A change that hides: the same size, and the time of writing set back.
-            let before = path.metadata().unwrap().modified().unwrap();
-            fs::write(path, "two").unwrap();
-            let file = OpenOptions::new().write(true).open(path).unwrap();
-            file.set_times(FileTimes::new().set_modified(before)).unwrap();
-        };
-        let changes: [&dyn Fn(); 6] = [
-            &|| same_size(&top.join("lib/a")),
-            &|| fs::set_permissions(top.join("lib/a"), fs::Permissions::from_mode(0o600)).unwrap(),
-            &|| fs::write(top.join("lib/b"), "").unwrap(),
-            &|| fs::rename(top.join("lib/b"), top.join("lib/c")).unwrap(),
-            &|| {
-                fs::remove_file(top.join("lib/link")).unwrap();
-                symlink("c", top.join("lib/link")).unwrap();
-            },
-            &|| fs::remove_file(top.join("lib/c")).unwrap(),
-        ];
-        for (number, change) in changes.into_iter().enumerate() {
-            let before = StatManifest::take(&folder(&top)).unwrap().unwrap();
-            assert!(before.fits(&folder(&top)), "{number}");
-            change();
-            assert!(!before.fits(&folder(&top)), "{number}");
-        }
-        let before = StatManifest::take(&folder(&top)).unwrap().unwrap();
-        let other = LayerFolder { contents: Ownership::Fixed { uid: 1001, gid: 1000 }, ..folder(&top) };
-        assert!(!before.fits(&other));
-        fs::remove_dir_all(&top).unwrap();
-        assert!(!before.fits(&folder(&top)));
-    }
-}
+#[path = "stat_manifest_tests.rs"]
+mod tests;

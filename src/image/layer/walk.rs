@@ -105,7 +105,7 @@ impl LayerFolder {
     /// Begins to walk: the folders above it, then itself and everything below but sockets.
     ///
     /// Reads as it goes: what it holds grows with the largest folder, not with the tree.
-    pub fn entries(&self) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + 'static {
+    pub fn entries(&self) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + use<> {
         let contents = self.contents.clone();
         self.parents().chain(self.found().filter_map(move |found| match found {
             Ok(found) => found.entry(&contents).transpose(),
@@ -133,7 +133,7 @@ impl LayerFolder {
     }
 
     /// Returns the folders above it, the highest first; `/` is never one of them.
-    pub fn parents(&self) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + 'static {
+    pub fn parents(&self) -> impl Iterator<Item = Result<LayerEntry, LayerError>> + Send + use<> {
         let mut above: Vec<PathBuf> = self.path.ancestors().skip(1).map(Path::to_owned).collect();
         // The last one is `/`.
         above.pop();

@@ -9,14 +9,18 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::blobs::Mounted;
 use super::error::RegistryError;
-use super::upload::{BlobSource, Uploaded};
+use super::upload::{BlobSource, Streamed, Uploaded};
 use super::{RegistryClient, manifests};
 use crate::image::digest::Digest;
-use crate::image::layer::Layer;
+use crate::image::layer::{Growing, Grown, Layer};
 use crate::image::manifest::{Descriptor, RawManifest};
 use crate::image::reference::{ImageReference, Repository};
 use crate::image::source::{ImageError, ImageSource, SourceImage};
 use crate::image::target::{ImageTarget, NewImage, Stored};
+
+/// A layer is sent while it grows from so many compressed bytes on. A smaller one is soon whole, and then the registry can be asked
+/// whether it has it.
+const WORTH_STREAMING: u64 = 16 * 1024 * 1024;
 
 /// A repository that images are written to.
 #[derive(Clone)]
@@ -49,6 +53,25 @@ impl ImageTarget for RegistryTarget {
     async fn put_layer(&self, layer: &Layer) -> Result<Stored, ImageError> {
         let file = layer.blob.to_path_buf();
         Ok(self.client.upload_blob(&self.repository, &layer.descriptor, &file).await?.into())
+    }
+
+    async fn put_growing(&self, mut layer: Growing) -> Result<Option<Stored>, ImageError> {
+        match layer.grown(WORTH_STREAMING).await {
+            Grown::GivenUp => Ok(None),
+            Grown::Whole(layer) => self.put_layer(&layer).await.map(Some),
+            Grown::To(_) => match self.client.upload_growing(&self.repository, &mut layer).await? {
+                Streamed::Done => Ok(Some(Stored::Sent)),
+                Streamed::GivenUp => Ok(None),
+                Streamed::Broken => match layer.whole().await {
+                    Some(layer) => self.put_layer(&layer).await.map(Some),
+                    None => Ok(None),
+                },
+            },
+        }
+    }
+
+    async fn has_layer(&self, layer: &Descriptor) -> Result<bool, ImageError> {
+        Ok(self.client.has_blob(&self.repository, &layer.digest).await?)
     }
 
     async fn take_layer(

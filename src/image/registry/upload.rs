@@ -16,6 +16,8 @@ use super::error::RegistryError;
 use super::patience::Patience;
 use super::request::{Access, Call};
 use super::transport::{Body, read_refusal};
+use crate::image::digest::Digest;
+use crate::image::layer::{Growing, Grown};
 use crate::image::manifest::Descriptor;
 use crate::image::reference::Repository;
 
@@ -79,6 +81,8 @@ enum Tried {
     Lost(RegistryError),
     /// The registry does not take pieces.
     NoPieces,
+    /// Nobody makes the rest of it any more.
+    GivenUp,
 }
 
 impl RegistryClient {
@@ -107,10 +111,10 @@ impl RegistryClient {
             if response.status() != StatusCode::ACCEPTED {
                 return Err(begin.refused(response.status(), read_refusal(response).await));
             }
-            let upload = Upload { client: self, begun: &begin, repository, descriptor, source };
+            let upload = Upload { client: self, begun: &begin, repository, source };
             let tried = match location(&begin, response.headers())? {
-                location if in_pieces => upload.send_pieces(location).await,
-                location => upload.send_whole(&location).await,
+                location if in_pieces => upload.send_pieces(location, Extent::Known(descriptor)).await,
+                location => upload.send_whole(&location, descriptor).await,
             };
             match tried? {
                 Tried::Done => return Ok(Uploaded::Sent),
@@ -120,7 +124,83 @@ impl RegistryClient {
                         return Err(error);
                     }
                 }
+                // Only what grows can be given up.
+                Tried::GivenUp => return Err(begin.lied("the upload ended before it began")),
             }
+        }
+    }
+
+    /// Sends a blob while it is being made, in pieces, once. What breaks off in the middle goes on there, where the registry
+    /// allows it.
+    pub(super) async fn upload_growing(
+        &self,
+        repository: &Repository,
+        growing: &mut Growing,
+    ) -> Result<Streamed, RegistryError> {
+        let mut patience = self.patience();
+        let doing = format!("send a layer to `{repository}`");
+        let begin =
+            self.call(Method::POST, repository, "blobs/uploads/", Access::Push, doing)?.body(Body::Bytes(Bytes::new()));
+        let response = self.send(&begin, &mut patience).await?;
+        if response.status() != StatusCode::ACCEPTED {
+            return Err(begin.refused(response.status(), read_refusal(response).await));
+        }
+        let source = growing.path().to_owned();
+        let upload = Upload { client: self, begun: &begin, repository, source: &source };
+        Ok(match upload.send_pieces(location(&begin, response.headers())?, Extent::Growing(growing)).await? {
+            Tried::Done => Streamed::Done,
+            Tried::GivenUp => Streamed::GivenUp,
+            Tried::Lost(_) | Tried::NoPieces => Streamed::Broken,
+        })
+    }
+}
+
+/// The least that a piece of a growing blob has, but for the last; ECR wants 5 MiB.
+const LEAST_PIECE: u64 = 8 * 1024 * 1024;
+
+/// What became of a blob that was to be sent while it grew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streamed {
+    /// It is there, whole.
+    Done,
+    /// Nobody makes it any more.
+    GivenUp,
+    /// It must be sent from the start once it is whole.
+    Broken,
+}
+
+/// How long a blob is.
+enum Extent<'a> {
+    Known(&'a Descriptor),
+    Growing(&'a mut Growing),
+}
+
+/// What is to be sent next.
+enum Next {
+    Piece { length: u64 },
+    End { digest: Digest },
+    GivenUp,
+}
+
+impl Extent<'_> {
+    /// Waits for what follows the first `sent` bytes.
+    async fn next(&mut self, sent: u64, longest: u64) -> Next {
+        let (size, digest) = match self {
+            Self::Known(descriptor) => (descriptor.size, descriptor.digest.clone()),
+            Self::Growing(growing) => match growing.grown(sent + LEAST_PIECE.min(longest)).await {
+                Grown::To(size) => return Next::Piece { length: (size - sent).min(longest) },
+                Grown::Whole(layer) => (layer.descriptor.size, layer.descriptor.digest.clone()),
+                Grown::GivenUp => return Next::GivenUp,
+            },
+        };
+        if sent < size { Next::Piece { length: (size - sent).min(longest) } } else { Next::End { digest } }
+    }
+
+    /// The most bytes that the registry can have of it.
+    fn most(&self, asked: u64) -> u64 {
+        match self {
+            Self::Known(descriptor) => descriptor.size,
+            Self::Growing(_) => asked,
         }
     }
 }
@@ -129,22 +209,31 @@ struct Upload<'a> {
     client: &'a RegistryClient,
     begun: &'a Call<'a>,
     repository: &'a Repository,
-    descriptor: &'a Descriptor,
     source: &'a dyn BlobSource,
 }
 
 impl<'a> Upload<'a> {
     /// Sends everything in the request that also ends the upload.
-    async fn send_whole(&self, location: &str) -> Result<Tried, RegistryError> {
-        let body = Body::Source { source: self.source, from: 0, length: self.descriptor.size };
-        self.end(location, body).await
+    async fn send_whole(&self, location: &str, descriptor: &Descriptor) -> Result<Tried, RegistryError> {
+        let body = Body::Source { source: self.source, from: 0, length: descriptor.size };
+        self.end(location, &descriptor.digest, body).await
     }
 
-    async fn send_pieces(&self, mut location: String) -> Result<Tried, RegistryError> {
+    async fn send_pieces(&self, mut location: String, mut extent: Extent<'_>) -> Result<Tried, RegistryError> {
         let mut sent = 0;
+        // The end of what was sent at any time: the registry cannot have more.
+        let mut furthest = 0;
         let mut patience = self.client.patience();
-        while sent < self.descriptor.size {
-            let length = (self.descriptor.size - sent).min(self.client.shared.transport.upload_piece());
+        loop {
+            let length = match extent.next(sent, self.client.shared.transport.upload_piece()).await {
+                Next::Piece { length } => length,
+                Next::End { digest } => return self.end(&location, &digest, Body::Bytes(Bytes::new())).await,
+                Next::GivenUp => {
+                    self.cancel(&location).await;
+                    return Ok(Tried::GivenUp);
+                }
+            };
+            furthest = furthest.max(sent + length);
             let range = format!("{sent}-{}", sent + length - 1);
             let call = self
                 .call(Method::PATCH, &location)?
@@ -156,7 +245,7 @@ impl<'a> Upload<'a> {
                     StatusCode::ACCEPTED => {
                         location = self::location(self.begun, response.headers())?;
                         let arrived = arrived(response.headers()).unwrap_or(sent + length);
-                        sent = self.check(sent, arrived)?;
+                        sent = self.check(sent, arrived, extent.most(furthest))?;
                         // What moves on may go on.
                         patience = self.client.patience();
                         continue;
@@ -176,13 +265,19 @@ impl<'a> Upload<'a> {
             }
             match self.ask(&location, &mut patience).await? {
                 Some((next, arrived)) => {
-                    sent = self.check(0, arrived)?;
+                    sent = self.check(0, arrived, extent.most(furthest))?;
                     location = next;
                 }
                 None => return Ok(Tried::Lost(failure)),
             }
         }
-        self.end(&location, Body::Bytes(Bytes::new())).await
+    }
+
+    /// Has the registry forget the upload; it forgets by itself in time.
+    async fn cancel(&self, location: &str) {
+        if let Ok(call) = self.call(Method::DELETE, location) {
+            let _ = self.client.send(&call, &mut self.client.patience()).await;
+        }
     }
 
     /// Asks how far the upload got; `None` where the registry does not know it any more.
@@ -199,10 +294,10 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn end(&self, location: &str, body: Body<'a>) -> Result<Tried, RegistryError> {
+    async fn end(&self, location: &str, digest: &Digest, body: Body<'a>) -> Result<Tried, RegistryError> {
         let call = self
             .call(Method::PUT, location)?
-            .query(&[("digest", self.descriptor.digest.as_str())])
+            .query(&[("digest", digest.as_str())])
             .header(CONTENT_TYPE, "application/octet-stream")?
             .body(body);
         match self.client.send(&call, &mut self.client.patience()).await {
@@ -211,8 +306,7 @@ impl<'a> Upload<'a> {
                 let status = response.status();
                 let refused = self.refused(status, response).await;
                 // An earlier try of the same request may have ended it, with the answer lost.
-                let ended = status == StatusCode::NOT_FOUND
-                    && self.client.has_blob(self.repository, &self.descriptor.digest).await?;
+                let ended = status == StatusCode::NOT_FOUND && self.client.has_blob(self.repository, digest).await?;
                 if ended { Ok(Tried::Done) } else { Err(refused) }
             }
             Err(error @ RegistryError::Unavailable { .. }) => Ok(Tried::Lost(error)),
@@ -220,9 +314,9 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn check(&self, before: u64, arrived: u64) -> Result<u64, RegistryError> {
-        if arrived > self.descriptor.size || arrived < before {
-            return Err(self.begun.lied(format!("it has {arrived} of {} bytes", self.descriptor.size)));
+    fn check(&self, before: u64, arrived: u64, most: u64) -> Result<u64, RegistryError> {
+        if arrived > most || arrived < before {
+            return Err(self.begun.lied(format!("it has {arrived} of {most} bytes")));
         }
         Ok(arrived)
     }

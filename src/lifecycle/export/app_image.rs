@@ -6,17 +6,21 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::layers::{self, Job, LAUNCHER};
-use super::{Export, ExportError, Exported, Origin};
-use crate::image::layer::Packer;
-use crate::image::{Descriptor, Digest, ImageDraft};
+use super::{AtHand, Export, ExportError, Exported, Origin};
+use crate::image::layer::{Layer, LayerError, LayerMemory, Packer, archive_size};
+use crate::image::sending::send;
+use crate::image::{Descriptor, Digest, ImageDraft, ImageError, ImageTarget, RegistryError};
 use crate::lifecycle::api::PLATFORM_API;
+use crate::lifecycle::cache::CopyInCache;
 use crate::lifecycle::go_json;
 use crate::lifecycle::labels::{self, BuildpackMetadata, LayerMetadata, LayersMetadata, Sha, Stack, StoreMetadata};
 use crate::lifecycle::layer_dir::{BuildpackLayers, FoundLayer, LayerFile};
 use crate::lifecycle::metadata::Member;
 
 /// How many layers are made or sent at the same time: one is compressed while another one is on its way.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
+/// How many layers of the run image are taken over at the same time; a registry does the work.
+const TAKEN_AT_ONCE: usize = 8;
 
 /// What a layer of the image is to be.
 enum Part {
@@ -32,7 +36,10 @@ struct Placed {
     created_by: String,
     diff_id: Digest,
     descriptor: Descriptor,
+    /// Whether the image before has it under the same name.
     reused: bool,
+    /// Where it was made for this image.
+    made: Option<Layer>,
 }
 
 pub(super) async fn export(export: Export<'_>) -> Result<Exported, ExportError> {
@@ -46,10 +53,7 @@ pub(super) async fn export(export: Export<'_>) -> Result<Exported, ExportError> 
     layers::copy_lifecycle_sboms(export.site)?;
 
     let mut draft = ImageDraft::on(run)?;
-    let base = take_base(&export);
-    let own = place_all(&export, &mut draft, &mut metadata);
-    futures_util::future::try_join(base, own).await?;
-
+    let made = place_all(&export, &mut draft, &mut metadata).await?;
     configure(&export, &mut draft, &metadata)?;
     let image = draft.finish(export.created)?;
     let (log, names) = (export.site.log, export.names);
@@ -59,25 +63,27 @@ pub(super) async fn export(export: Export<'_>) -> Result<Exported, ExportError> 
     for name in names {
         log.info(format_args!("      {name}"));
     }
-    Ok(Exported { digest, layers: metadata })
+    let at_hand = AtHand::new(&image, names.first().unwrap_or(&run.reference), made);
+    Ok(Exported { digest, layers: metadata, at_hand })
 }
 
-async fn take_base(export: &Export<'_>) -> Result<(), ExportError> {
-    let Origin { image, source } = export.run_image;
+/// Brings the layers of the run image to where the image goes. That needs nothing of the build, and may be done meanwhile.
+pub async fn take_base(run_image: Origin<'_>, target: &dyn ImageTarget) -> Result<(), ExportError> {
+    let Origin { image, source } = run_image;
     stream::iter(image.layers().map(|(_, layer)| layer))
-        .map(|layer| export.target.take_layer(source, image, layer))
-        .buffer_unordered(AT_ONCE)
+        .map(|layer| target.take_layer(source, image, layer))
+        .buffer_unordered(TAKEN_AT_ONCE)
         .try_for_each(|_| async { Ok(()) })
         .await?;
     Ok(())
 }
 
-/// Makes and sends every layer in the order of the image.
+/// Makes and sends every layer in the order of the image; returns those that were made.
 async fn place_all(
     export: &Export<'_>,
     draft: &mut ImageDraft,
     metadata: &mut LayersMetadata,
-) -> Result<(), ExportError> {
+) -> Result<Vec<Layer>, ExportError> {
     let mut parts = Vec::new();
     let mut found_of = Vec::new();
     for member in export.group {
@@ -121,10 +127,10 @@ async fn place_all(
     }
 
     let mut placed = stream::iter(parts).map(|part| place(export, part)).buffered(AT_ONCE);
-    let mut shas = Vec::new();
+    let (mut shas, mut all_made) = (Vec::new(), Vec::new());
     let mut reused_of_app = 0;
     let app_places = of_buildpacks + 1..of_buildpacks + 1 + of_app;
-    while let Some(Placed { name, created_by, diff_id, descriptor, reused }) = placed.try_next().await? {
+    while let Some(Placed { name, created_by, diff_id, descriptor, reused, made }) = placed.try_next().await? {
         let log = export.site.log;
         let verb = if reused { "Reusing" } else { "Adding" };
         match name {
@@ -141,6 +147,7 @@ async fn place_all(
             }
         }
         draft.push(diff_id, descriptor, &created_by);
+        all_made.extend(made);
     }
     let mut shas = shas.into_iter();
     for (member, files, store) in found_of {
@@ -151,7 +158,7 @@ async fn place_all(
     metadata.launcher = shas.next().unwrap_or_default();
     metadata.config = shas.next().unwrap_or_default();
     metadata.process_types = shas.next().unwrap_or_default();
-    Ok(())
+    Ok(all_made)
 }
 
 /// Returns the layers that are part of the image, and the names of those whose file is refused.
@@ -181,7 +188,8 @@ fn buildpack_part(
     let before = export.previous_layers.buildpack(&member.id).and_then(|buildpack| buildpack.layers.get(&layer.name));
     if layer.has_contents {
         let known = before.map_or("", |before| before.sha.as_str());
-        return Ok(Part::Made(layers::of_folder(export, layer.path.clone(), &name, &created_by, known)));
+        let job = layers::of_folder(export, layer.path.clone(), &name, &created_by, known);
+        return Ok(Part::Made(Job { cached: file.cache, ..job }));
     }
     if file.cache {
         return Err(ExportError::NothingToCache(name));
@@ -209,55 +217,96 @@ fn buildpack_metadata(
     BuildpackMetadata { key: member.id.to_string(), version: member.version.clone(), layers, store }
 }
 
-/// Brings a layer to where the image goes: the one of the image before where that is the same, else a new one.
+/// Brings a layer to where the image goes. Whatever is known is tried first, for the least work: one that nobody touched since it was
+/// restored, then one whose digest is known, else it is made.
 async fn place(export: &Export<'_>, part: Part) -> Result<Placed, ExportError> {
-    match part {
+    let Job { name, created_by, known, untouched, cached, entries } = match part {
         Part::Kept { name, created_by, sha } => {
-            let kept = take_over(export, &sha).await?;
+            let kept = match sha.parse() {
+                Ok(diff_id) => take_over(export, &diff_id).await?.map(|descriptor| (diff_id, descriptor)),
+                Err(_) => None,
+            };
             let (diff_id, descriptor) = kept.ok_or_else(|| ExportError::NothingToReuse(name.clone()))?;
-            Ok(Placed { name: Some(name), created_by, diff_id, descriptor, reused: true })
+            return Ok(Placed { name: Some(name), created_by, diff_id, descriptor, reused: true, made: None });
         }
-        Part::Made(job) => {
-            let may_be_known = export.previous.is_some() && job.known.iter().any(|sha| !sha.is_empty());
-            let Job { name, created_by, known, entries } = job;
-            let entries = Arc::new(std::sync::Mutex::new(entries));
-            if may_be_known {
-                let again = Arc::clone(&entries);
-                let digest = work(&export.packer, move |packer| packer.digest(locked(&again))).await?;
-                if known.contains(&digest.diff_id.to_string())
-                    && let Some((diff_id, descriptor)) = take_over(export, digest.diff_id.as_str()).await?
-                {
-                    return Ok(Placed { name, created_by, diff_id, descriptor, reused: true });
-                }
-            }
-            let layer = work(&export.packer, move |packer| packer.pack(locked(&entries))).await?;
-            export.target.put_layer(&layer).await?;
-            Ok(Placed { name, created_by, diff_id: layer.diff_id, descriptor: layer.descriptor, reused: false })
-        }
+        Part::Made(job) => job,
+    };
+    let reused = |diff_id: &Digest| known.iter().any(|sha| sha == diff_id.as_str());
+    if let Some(diff_id) = untouched
+        && let Some(descriptor) = take_over(export, &diff_id).await?
+    {
+        let reused = reused(&diff_id);
+        return Ok(Placed { name, created_by, diff_id, descriptor, reused, made: None });
     }
+    let entries: Arc<dyn Fn() -> layers::Entries + Send + Sync> = entries.into();
+    let mut read = None;
+    if is_digest_worth_knowing(export, &known, &entries).await? {
+        let again = Arc::clone(&entries);
+        let layer = work(&export.packer, move |packer| packer.read(again())).await?;
+        let diff_id = layer.digest.diff_id.clone();
+        if let Some(descriptor) = take_over(export, &diff_id).await? {
+            let reused = reused(&diff_id);
+            return Ok(Placed { name, created_by, diff_id, descriptor, reused, made: None });
+        }
+        read = Some(layer);
+    }
+    let by_now = read.as_ref().map(|read| read.digest.diff_id.as_str());
+    let copy = export.kept.filter(|_| cached).and_then(|kept| kept.copy(by_now));
+    let archive = copy.as_ref().map(CopyInCache::archive);
+    let (layer, _) = send(&export.packer, export.target, read, archive, move || entries()).await?;
+    if let Some(copy) = copy {
+        copy.keep(&layer.diff_id);
+    }
+    let Layer { diff_id, descriptor, .. } = layer.clone();
+    let reused = reused(&diff_id);
+    Ok(Placed { name, created_by, diff_id, descriptor, reused, made: Some(layer) })
 }
 
-fn locked(entries: &std::sync::Mutex<Box<dyn Fn() -> layers::Entries + Send>>) -> layers::Entries {
-    (entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner))()
+/// Tells whether a layer is to be read for its digest before it is compressed, which may then not be needed.
+async fn is_digest_worth_knowing(
+    export: &Export<'_>,
+    known: &[String],
+    entries: &Arc<dyn Fn() -> layers::Entries + Send + Sync>,
+) -> Result<bool, ExportError> {
+    if export.previous.is_some() && known.iter().any(|sha| !sha.is_empty()) {
+        return Ok(true);
+    }
+    if export.packer.memory().is_none_or(LayerMemory::is_empty) {
+        return Ok(false);
+    }
+    let entries = Arc::clone(entries);
+    work(&export.packer, move |packer| {
+        let size = archive_size(entries())?;
+        Ok(packer.memory().is_some_and(|memory| memory.has_one_of(size)))
+    })
+    .await
 }
 
 /// Runs something that blocks, on a thread of its own.
 async fn work<T: Send + 'static>(
     packer: &Arc<Packer>,
-    run: impl FnOnce(&Packer) -> Result<T, crate::image::layer::LayerError> + Send + 'static,
+    run: impl FnOnce(&Packer) -> Result<T, LayerError> + Send + 'static,
 ) -> Result<T, ExportError> {
     let packer = Arc::clone(packer);
     tokio::task::spawn_blocking(move || run(&packer)).await.map_err(|_| ExportError::Worker)?.map_err(Into::into)
 }
 
-/// Takes a layer of the image before over, where it has one of this digest.
-async fn take_over(export: &Export<'_>, sha: &str) -> Result<Option<(Digest, Descriptor)>, ExportError> {
-    let (Some(Origin { image, source }), Ok(diff_id)) = (export.previous, sha.parse::<Digest>()) else {
-        return Ok(None);
-    };
-    let Some(descriptor) = image.layer(&diff_id) else { return Ok(None) };
-    export.target.take_layer(source, image, descriptor).await?;
-    Ok(Some((diff_id, descriptor.clone())))
+/// Takes a layer over from wherever one of this digest is: the image before, the cache, or the place the image goes to.
+async fn take_over(export: &Export<'_>, diff_id: &Digest) -> Result<Option<Descriptor>, ExportError> {
+    let of_previous = export.previous.and_then(|Origin { image, source }| Some((image.layer(diff_id)?, image, source)));
+    let of_cache = export.cache.and_then(|(cache, found)| cache.blob(found, diff_id)?.blob);
+    for (blob, image, source) in of_previous.into_iter().chain(of_cache) {
+        match export.target.take_layer(source, image, blob).await {
+            Ok(_) => return Ok(Some(blob.clone())),
+            // A registry that has lost it; it is made again.
+            Err(ImageError::Registry(RegistryError::NotFound { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match export.packer.memory().and_then(|memory| memory.blob(diff_id)) {
+        Some(blob) if export.target.has_layer(&blob).await? => Ok(Some(blob)),
+        _ => Ok(None),
+    }
 }
 
 fn configure(export: &Export<'_>, draft: &mut ImageDraft, metadata: &LayersMetadata) -> Result<(), ExportError> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CnbUser, Export, ExportError, parents, root_of};
+use crate::image::Digest;
 use crate::image::layer::{EntryKind, LayerEntry, LayerError, LayerFolder, Order, Ownership};
 use crate::lifecycle::build::FORMATS;
 use crate::lifecycle::folders::Folders;
@@ -21,15 +22,19 @@ pub(super) struct Job {
     pub(super) created_by: String,
     /// The digests under which the image before may have it.
     pub(super) known: Vec<String>,
-    /// Makes the entries; may be asked twice.
-    pub(super) entries: Box<dyn Fn() -> Entries + Send>,
+    /// Its digest, where nobody has touched it since it was restored.
+    pub(super) untouched: Option<Digest>,
+    /// Whether the cache is to have it too.
+    pub(super) cached: bool,
+    /// Makes the entries; may be asked several times.
+    pub(super) entries: Box<dyn Fn() -> Entries + Send + Sync>,
 }
 
 /// The launcher's place in the image.
 pub(super) const LAUNCHER: &str = "/cnb/lifecycle/launcher";
 
 /// A folder of the layers folder that becomes a layer.
-pub(crate) fn folder(folders: &Folders, user: CnbUser, path: PathBuf) -> LayerFolder {
+pub(in crate::lifecycle) fn folder(folders: &Folders, user: CnbUser, path: PathBuf) -> LayerFolder {
     let CnbUser { uid, gid } = user;
     let contents = Ownership::Fixed { uid, gid };
     LayerFolder { root: root_of(folders), path, parents: parents(folders, user), contents, order: Order::DepthFirst }
@@ -41,6 +46,8 @@ pub(super) fn of_folder(export: &Export<'_>, path: PathBuf, name: &str, created_
         name: Some(name.to_owned()),
         created_by: created_by.to_owned(),
         known: vec![known.to_owned()],
+        untouched: export.restored.untouched(&folder).cloned(),
+        cached: false,
         entries: Box::new(move || Box::new(folder.entries())),
     }
 }
@@ -57,7 +64,14 @@ pub(super) fn of_app(export: &Export<'_>) -> Result<Vec<Job>, ExportError> {
     let job = |(index, layer): (usize, slices::AppLayer)| {
         let created_by =
             if several { format!("Application Slice: {}", index + 1) } else { "Application Layer".to_owned() };
-        Job { name: None, created_by, known: known.clone(), entries: Box::new(move || layer.entries()) }
+        Job {
+            name: None,
+            created_by,
+            known: known.clone(),
+            untouched: None,
+            cached: false,
+            entries: Box::new(move || layer.entries()),
+        }
     };
     Ok(layers.into_iter().enumerate().map(job).collect())
 }
@@ -74,6 +88,8 @@ pub(super) fn of_launcher(export: &Export<'_>) -> Job {
         name: Some("buildpacksio/lifecycle:launcher".to_owned()),
         created_by: "Buildpacks Application Launcher".to_owned(),
         known: vec![export.previous_layers.launcher.sha.clone()],
+        untouched: None,
+        cached: false,
         entries: Box::new(entries),
     }
 }
@@ -96,6 +112,8 @@ pub(super) fn of_process_types(export: &Export<'_>, processes: &[Process]) -> Re
         name: Some("buildpacksio/lifecycle:process-types".to_owned()),
         created_by: "Buildpacks Process Types".to_owned(),
         known: vec![export.previous_layers.process_types.sha.clone()],
+        untouched: None,
+        cached: false,
         entries: Box::new(entries),
     })
 }

@@ -1,22 +1,29 @@
 //! The export phase: the layers that buildpacks made, on top of the run image, as an image that can be run and found again.
 
 mod app_image;
+mod at_hand;
 mod cached;
 mod layers;
 
 use std::io;
 use std::sync::Arc;
 
+use super::cache::{Found, LayerCache, NewLayers};
 use super::folders::Folders;
 use super::labels::{LayersMetadata, RunImageNames};
 use super::layer_dir::LayerFileError;
 use super::metadata::{BuildMetadata, LauncherMetadata, Member};
+use super::restore::Restored;
 use super::site::Site;
 use super::slices::SliceError;
 use crate::image::layer::{FileSource, LayerError, Ownership, Packer, Root};
+use crate::image::sending::SendError;
 use crate::image::{Digest, ImageError, ImageReference, ImageSource, ImageTarget, SourceImage};
 
-pub use cached::store;
+pub use app_image::take_base;
+pub use at_hand::AtHand;
+pub use cached::{Cached, store};
+pub(super) use layers::folder;
 
 /// The CNB user, to whom layers belong inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +72,12 @@ pub struct Export<'a> {
     pub previous: Option<Origin<'a>>,
     /// Its layers.
     pub previous_layers: &'a LayersMetadata,
+    /// Layers that were restored.
+    pub restored: &'a Restored,
+    /// The cache they came from, and what is in it.
+    pub cache: Option<(&'a LayerCache, &'a Found)>,
+    /// The layers for the next build, which some of the image's are too.
+    pub kept: Option<&'a NewLayers<'a>>,
     /// The launcher.
     pub launcher: Launcher,
     /// The process to start by default, where the user chose one.
@@ -84,12 +97,14 @@ pub struct Export<'a> {
 }
 
 /// An exported image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Exported {
     /// The digest of its manifest.
     pub digest: Digest,
     /// What the next build will find in its label.
     pub layers: LayersMetadata,
+    /// Its layers, as far as they are still on this machine.
+    pub at_hand: AtHand,
 }
 
 /// Why nothing was exported.
@@ -145,8 +160,19 @@ impl From<ImageError> for ExportError {
     }
 }
 
+impl From<SendError> for ExportError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Layer(error) => Self::Layer(error),
+            SendError::Image(error) => Self::Image(error),
+            SendError::Worker => Self::Worker,
+        }
+    }
+}
+
 impl Export<'_> {
-    /// Makes the layers, sends those that are new, and writes the image under its names.
+    /// Makes the layers, sends those that are new, and writes the image under its names. The layers of the run image are there
+    /// already; see [`take_base`].
     pub async fn run(self) -> Result<Exported, ExportError> {
         app_image::export(self).await
     }

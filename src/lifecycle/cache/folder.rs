@@ -1,4 +1,4 @@
-//! Layers kept between builds, in the folder format of the Go lifecycle: either can take over what the other left.
+//! The folder format of the Go lifecycle: either can take over what the other left.
 //!
 //! `committed/` has one uncompressed archive per layer, named by its digest, and the metadata. A build writes a new set beside it and
 //! renames it into place, so that a stopped one leaves the old set.
@@ -7,57 +7,29 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::go_json;
-use super::labels::CacheMetadata;
+use tempfile::NamedTempFile;
+
+use super::{CacheError, METADATA, files};
+use crate::image::Digest;
 use crate::image::digest::Hasher;
 use crate::image::layer::{Archive, LayerEntry, LayerError};
-
-const METADATA: &str = "io.buildpacks.lifecycle.cache.metadata";
+use crate::lifecycle::go_json;
+use crate::lifecycle::labels::CacheMetadata;
 
 /// A folder with the layers of one app.
 #[derive(Debug, Clone)]
-pub struct LayerCache {
+pub(super) struct FolderCache {
     folder: PathBuf,
 }
 
-/// Why the cache failed. No build fails for it.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// A file or folder failed.
-    #[error("could not {doing}")]
-    Files {
-        /// What was tried.
-        doing: String,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// A layer could not be read to be kept.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-    /// What is there is not what its name promises.
-    #[error("layer {wanted} of the cache is damaged: it is {found}")]
-    Damaged {
-        /// The digest in its name.
-        wanted: String,
-        /// The digest of what is there.
-        found: String,
-    },
-}
-
-fn files(doing: &str) -> impl FnOnce(io::Error) -> CacheError {
-    let doing = doing.to_owned();
-    |source| CacheError::Files { doing, source }
-}
-
-impl LayerCache {
+impl FolderCache {
     /// The cache in this folder, which need not be there.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
+    pub(super) fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
     /// Returns what the cache has; one that is not there or cannot be read has nothing.
-    pub fn metadata(&self) -> Option<CacheMetadata> {
+    pub(super) fn metadata(&self) -> Option<CacheMetadata> {
         // A build that was stopped between the two renames left its set under this name.
         let (committed, backup) = (self.folder.join("committed"), self.folder.join("committed-backup"));
         if !committed.exists() && backup.exists() {
@@ -67,26 +39,17 @@ impl LayerCache {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Hands a layer's archive to `unpack` and checks it as it passes: what was unpacked counts only where this succeeds.
-    pub fn read(&self, sha: &str, unpack: impl FnOnce(&mut dyn Read) -> io::Result<()>) -> Result<(), CacheError> {
-        let file = File::open(self.path(sha)?).map_err(files("open a layer of the cache"))?;
-        let mut checked = Checked { file, hasher: Hasher::default() };
-        unpack(&mut checked).map_err(files("unpack a layer of the cache"))?;
-        // What follows the end of the archive belongs to the digest too.
-        io::copy(&mut checked, &mut io::sink()).map_err(files("read a layer of the cache"))?;
-        let found = checked.hasher.finish();
-        if found.as_str() == sha {
-            return Ok(());
-        }
-        Err(CacheError::Damaged { wanted: sha.to_owned(), found: found.to_string() })
+    /// Opens a layer's archive.
+    pub(super) fn archive(&self, sha: &str) -> Result<impl Read + Send + use<>, CacheError> {
+        File::open(self.path(sha)?).map_err(files("open a layer of the cache"))
     }
 
     /// Begins a new set.
-    pub fn begin(&self) -> Result<NewSet<'_>, CacheError> {
+    pub(super) fn begin(&self) -> Result<NewSet, CacheError> {
         let staging = self.folder.join("staging");
         remove(&staging).map_err(files("remove what a stopped build left in the cache"))?;
         fs::create_dir_all(&staging).map_err(files("make the cache's folder"))?;
-        Ok(NewSet { cache: self, staging })
+        Ok(NewSet { cache: self.clone(), staging })
     }
 
     fn path(&self, sha: &str) -> Result<PathBuf, CacheError> {
@@ -96,63 +59,66 @@ impl LayerCache {
 
 /// A name from a file that anybody may have written must not lead elsewhere.
 fn file_name(sha: &str) -> Result<String, CacheError> {
-    match sha.parse::<crate::image::Digest>() {
+    match sha.parse::<Digest>() {
         Ok(digest) => Ok(format!("{digest}.tar")),
         Err(error) => Err(files("use a digest in the cache's metadata")(io::Error::other(error))),
     }
 }
 
-struct Checked {
-    file: File,
-    hasher: Hasher,
-}
-
-impl Read for Checked {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
 /// A set of layers that is being written; without [`Self::commit`] the old one stays.
-pub struct NewSet<'c> {
-    cache: &'c LayerCache,
+#[derive(Debug)]
+pub(super) struct NewSet {
+    cache: FolderCache,
     staging: PathBuf,
 }
 
-impl NewSet<'_> {
-    /// Takes a layer over from the old set; `false` where that does not have it.
-    pub fn reuse(&self, sha: &str) -> Result<bool, CacheError> {
-        match fs::hard_link(self.cache.path(sha)?, self.staging.join(file_name(sha)?)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-            Err(_) => Ok(false),
-        }
+impl NewSet {
+    /// Takes a layer over from the old set; `false` where that does not have it, and the new one not yet.
+    pub(super) fn reuse(&self, sha: &str) -> Result<bool, CacheError> {
+        let place = self.staging.join(file_name(sha)?);
+        Ok(place.exists() || fs::hard_link(self.cache.path(sha)?, place).is_ok())
+    }
+
+    /// Tells whether the old set has a layer.
+    pub(super) fn had(&self, sha: &str) -> bool {
+        self.cache.path(sha).is_ok_and(|path| path.exists())
+    }
+
+    /// Makes a file for an archive that somebody else writes; see [`Self::adopt`].
+    pub(super) fn begin_archive(&self) -> Result<NamedTempFile, CacheError> {
+        NamedTempFile::new_in(&self.staging).map_err(files("write a layer into the cache"))
+    }
+
+    /// Adds an archive whose digest was computed while it was written.
+    pub(super) fn adopt(&self, archive: NamedTempFile, sha: &str) -> Result<(), CacheError> {
+        let named = archive.persist(self.staging.join(file_name(sha)?));
+        named.map(drop).map_err(|error| files("name a layer of the cache")(error.error))
     }
 
     /// Adds a layer and returns its digest. Blocks until it is written.
-    pub fn add(&self, entries: impl Iterator<Item = Result<LayerEntry, LayerError>>) -> Result<String, CacheError> {
-        let unfinished = self.staging.join("unfinished");
-        let mut file = File::create(&unfinished).map_err(files("write a layer into the cache"))?;
+    pub(super) fn add(
+        &self,
+        entries: impl Iterator<Item = Result<LayerEntry, LayerError>>,
+    ) -> Result<String, CacheError> {
+        let mut unfinished = self.begin_archive()?;
         let (mut archive, mut hasher) = (Archive::new(entries), Hasher::default());
         let mut piece = Vec::with_capacity(1024 * 1024);
         loop {
             let ended = archive.fill(&mut piece)?;
             hasher.update(&piece);
-            io::Write::write_all(&mut file, &piece).map_err(files("write a layer into the cache"))?;
+            io::Write::write_all(&mut unfinished, &piece).map_err(files("write a layer into the cache"))?;
             piece.clear();
             if ended {
                 break;
             }
         }
         let sha = hasher.finish().to_string();
-        fs::rename(unfinished, self.staging.join(file_name(&sha)?)).map_err(files("name a layer of the cache"))?;
+        self.adopt(unfinished, &sha)?;
         Ok(sha)
     }
 
     /// Puts the new set in the place of the old one.
-    pub fn commit(self, metadata: &CacheMetadata) -> Result<(), CacheError> {
+    pub(super) fn commit(&self, metadata: &CacheMetadata) -> Result<(), CacheError> {
         let (committed, backup) = (self.cache.folder.join("committed"), self.cache.folder.join("committed-backup"));
         let text = go_json::to_string(metadata);
         fs::write(self.staging.join(METADATA), text).map_err(files("write the cache's metadata"))?;
@@ -191,7 +157,7 @@ mod tests {
     #[test]
     fn set_replaces_the_one_before_and_can_take_layers_over() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = LayerCache::new(folder.path().join("cache"));
+        let cache = FolderCache::new(folder.path().join("cache"));
         assert_eq!(cache.metadata(), None);
         let set = cache.begin().unwrap();
         let (one, two) = (set.add(file("1").into_iter()).unwrap(), set.add(file("2").into_iter()).unwrap());
@@ -202,28 +168,14 @@ mod tests {
         assert!(set.reuse(&two).unwrap());
         assert!(!set.reuse(&format!("sha256:{:064}", 0)).unwrap());
         set.commit(&metadata(&two)).unwrap();
-        assert!(cache.read(&two, |archive| io::copy(archive, &mut io::sink()).map(|_| ())).is_ok());
-        assert!(cache.read(&one, |_| Ok(())).is_err());
-    }
-
-    #[test]
-    fn damaged_layer_is_not_taken_for_good() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = LayerCache::new(folder.path());
-        let set = cache.begin().unwrap();
-        let sha = set.add(file("1").into_iter()).unwrap();
-        set.commit(&metadata(&sha)).unwrap();
-        let path = folder.path().join("committed").join(format!("{sha}.tar"));
-        let mut bytes = fs::read(&path).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(path, bytes).unwrap();
-        assert!(matches!(cache.read(&sha, |_| Ok(())), Err(CacheError::Damaged { .. })));
+        assert!(cache.archive(&two).is_ok());
+        assert!(cache.archive(&one).is_err());
     }
 
     #[test]
     fn stopped_build_leaves_the_old_set() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = LayerCache::new(folder.path());
+        let cache = FolderCache::new(folder.path());
         let set = cache.begin().unwrap();
         let sha = set.add(file("1").into_iter()).unwrap();
         set.commit(&metadata(&sha)).unwrap();
@@ -237,7 +189,7 @@ mod tests {
     #[test]
     fn digest_that_is_none_leads_nowhere() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = LayerCache::new(folder.path());
-        assert!(cache.read("../../etc/passwd", |_| Ok(())).is_err());
+        let cache = FolderCache::new(folder.path());
+        assert!(cache.archive("../../etc/passwd").is_err());
     }
 }
