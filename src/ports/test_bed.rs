@@ -70,7 +70,8 @@ pub trait TestBed: Send + Sync {
     /// reach them. What an earlier attempt of this build left is removed first.
     async fn start(&self, build_id: &str, addons: &[AddonRequest]) -> Result<BTreeMap<String, String>, TestBedError>;
 
-    /// Runs the tests and returns their exit code; nothing of the run remains when this returns.
+    /// Runs the tests and returns their exit code. Nothing of them runs when this returns; what they leave behind goes with
+    /// [`Self::remove`].
     async fn run(&self, run: &TestRun, output: &dyn BuildOutput) -> Result<i64, TestBedError>;
 
     /// Removes all that belongs to a build; nothing to remove counts as done.
