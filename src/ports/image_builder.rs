@@ -74,6 +74,9 @@ pub struct BuiltImage {
 pub trait BuildOutput: Send + Sync {
     /// A line of output, without its line end.
     fn line(&self, line: &str);
+
+    /// The image is in its registry under this digest, while the engine may still be busy with its cache.
+    fn published(&self, _digest: &str) {}
 }
 
 /// Why no image was made.

@@ -70,6 +70,11 @@ pub trait TestBed: Send + Sync {
     /// reach them. What an earlier attempt of this build left is removed first.
     async fn start(&self, build_id: &str, addons: &[AddonRequest]) -> Result<BTreeMap<String, String>, TestBedError>;
 
+    /// Fetches an image to where tests run, ahead of time. A failure means only that [`Self::run`] has to do it.
+    async fn fetch(&self, _image: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Runs the tests and returns their exit code. Nothing of them runs when this returns; what they leave behind goes with
     /// [`Self::remove`].
     async fn run(&self, run: &TestRun, output: &dyn BuildOutput) -> Result<i64, TestBedError>;

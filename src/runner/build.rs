@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::error::RunnerError;
+use super::fetch_ahead::make_image;
 use super::log::Log;
 use super::metadata::{BuilderMetadata, CacheMetadata, ImageMetadata};
 use super::names::tag;
@@ -85,7 +86,9 @@ async fn make(session: &mut Session<'_>, log: &Log) -> Result<(), RunnerError> {
     let request = plan_image(session, &plan, log).await?;
     let cx = session.cx;
     log.line(&format!("===> BUILDING with {} ({})", request.builder, cx.builder.name()));
-    let (image, digest) = tokio::join!(cx.builder.build(&request, log), digest_of_builder(cx, &request.builder));
+    let tested = plan.test.is_some() && session.environment.in_codebuild();
+    let (image, digest) =
+        tokio::join!(make_image(session, &request, tested, log), digest_of_builder(cx, &request.builder));
     let image = image?;
     let builder = BuilderMetadata { digest, reference: request.builder.clone() };
     let verb = if request.publish { "PUBLISHING" } else { "KEEPING" };

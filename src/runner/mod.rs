@@ -7,6 +7,7 @@
 mod build;
 mod error;
 mod facts;
+mod fetch_ahead;
 mod helpless;
 mod log;
 mod login;

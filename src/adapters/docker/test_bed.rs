@@ -106,6 +106,10 @@ impl TestBed for ContainerTestBed {
         started
     }
 
+    async fn fetch(&self, image: &str) -> Result<(), Failure> {
+        self.engine.ensure_image(image).await
+    }
+
     async fn run(&self, run: &TestRun, output: &dyn BuildOutput) -> Result<i64, TestBedError> {
         let (name, labels) = (test_name(&run.build_id), of_build(&run.build_id));
         let launch = shell_command(&run.command, run.launcher);

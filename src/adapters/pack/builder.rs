@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 use super::arguments::{CA_INSIDE, CA_VARIABLES, Setting, Variables, arguments};
 use super::descriptor::descriptor;
-use super::report::digest;
+use super::report::{digest, published};
 use crate::adapters::docker::{Docker, DockerAddress};
 use crate::adapters::private_folder::PrivateFolder;
 use crate::adapters::process::{Command, Exit, Limits, ProcessError, Stop, run};
@@ -262,6 +262,9 @@ impl PackBuilder {
                 seen.cache_failed |= line.contains("ERROR: ") && cache.is_some_and(|cache| line.contains(cache));
             }
             output.line(&redactor.redact(line));
+            if let Some(digest) = published(line).filter(|_| build.publish) {
+                output.published(digest);
+            }
         };
         let limits = Limits { deadline: self.settings.limit, ..Limits::default() };
         let exit = run(&prepared.command, limits, &self.settings.stop, &line).await.map_err(|error| match error {

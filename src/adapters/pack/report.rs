@@ -1,4 +1,4 @@
-//! The lifecycle's report: which image was made.
+//! What the lifecycle tells of the image it made: in its report, and before that in its output.
 
 use serde::Deserialize;
 
@@ -23,9 +23,24 @@ pub(super) fn digest(report: &str) -> Option<String> {
     Some(if digest.contains(':') { digest } else { format!("sha256:{digest}") })
 }
 
+/// Reads the digest of an image that has just been published from a line such as `*** Images (sha256:…):`. An image in a daemon
+/// has a short id there.
+pub(super) fn published(line: &str) -> Option<&str> {
+    let digest = line.split_once("*** Images (")?.1.strip_suffix("):")?;
+    digest.parse::<crate::image::Digest>().is_ok().then_some(digest)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::digest;
+    use super::{digest, published};
+
+    #[test]
+    fn a_published_image_is_told_before_its_cache_is_written() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(published(&format!("[exporter] *** Images ({digest}):")), Some(digest.as_str()));
+        assert_eq!(published("*** Images (0a0a0a0a0a0a):"), None);
+        assert_eq!(published("Saving registry.example.com/shop:1..."), None);
+    }
 
     #[test]
     fn both_kinds_of_images_are_found() {
