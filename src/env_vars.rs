@@ -53,6 +53,8 @@ pub const ALLOW_EOL_SHIMMED_BUILDER: &str = "ALLOW_EOL_SHIMMED_BUILDER";
 
 /// Which engine makes images: `auto`, `pack`, `dockerfile` or `embedded`.
 pub const PACKHORSE_ENGINE: &str = "PACKHORSE_ENGINE";
+/// Where the engine `embedded` keeps builders and caches; `packhorse` in the user's cache folder when unset.
+pub const PACKHORSE_CACHE_DIR: &str = "PACKHORSE_CACHE_DIR";
 /// A PEM file of certificate authorities to trust besides the usual ones, at build time only.
 pub const PACKHORSE_CA_BUNDLE: &str = "PACKHORSE_CA_BUNDLE";
 /// The network that build containers use, such as `host`.

@@ -12,11 +12,17 @@ use crate::ports::failure::chain;
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// Finds out what a machine has; what it lacks is told in words, never as an error.
-pub async fn facts(pack: Option<OsString>, ca_bundle: Option<PathBuf>, state: &Path) -> MachineFacts {
+pub async fn facts(
+    pack: Option<OsString>,
+    ca_bundle: Option<PathBuf>,
+    state: &Path,
+    embedded: Result<String, String>,
+) -> MachineFacts {
     let pack = pack.unwrap_or_else(|| "pack".into()).to_string_lossy().into_owned();
     MachineFacts {
         docker: docker().await,
         pack: version(&pack, "version").await,
+        embedded,
         git: version("git", "--version").await,
         free_disk: free_disk(state),
         ca_bundle: ca_bundle.map(|file| (file.display().to_string(), certificates(&file))),
@@ -24,7 +30,8 @@ pub async fn facts(pack: Option<OsString>, ca_bundle: Option<PathBuf>, state: &P
     }
 }
 
-async fn version(program: &str, argument: &str) -> Result<String, String> {
+/// Asks a program for its version; an error says in words why there is none.
+pub(crate) async fn version(program: &str, argument: &str) -> Result<String, String> {
     let answer = probe(program, &[argument], None).await.map_err(|error| chain(&error))?;
     Ok(answer.lines().next().unwrap_or_default().trim().to_owned())
 }

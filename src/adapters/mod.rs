@@ -4,6 +4,7 @@ mod artifact_key;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod docker;
+pub mod embedded;
 mod lane_document;
 mod lines;
 pub mod local;

@@ -15,7 +15,7 @@ use crate::{adapters, context};
 
 /// Check what this machine has and lacks
 ///
-/// Looks at Docker, pack, git, disk space and the certificate bundle; with `--app` also at the AWS account, by reading
+/// Looks at Docker, pack, the engine `embedded`, git, disk space and the certificate bundle; with `--app` also at the AWS account, by reading
 /// that app's builds. Each check is ok, warn or fail with the next step; ends with 4 when a needed thing fails.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES
@@ -37,7 +37,8 @@ pub struct DoctorArgs {
 /// Runs the command.
 pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<(), CliError> {
     let pack = args.pack.clone().map(PathBuf::into_os_string);
-    let mut facts = adapters::machine::facts(pack, args.ca_bundle.clone(), std::path::Path::new(".")).await;
+    let embedded = context::embedded_engine().await;
+    let mut facts = adapters::machine::facts(pack, args.ca_bundle.clone(), std::path::Path::new("."), embedded).await;
     if let Some(AppFlag(lane)) = &args.app {
         facts.aws = Some(read_account(session, lane).await.map_err(|error| {
             let causes = error.causes();

@@ -14,7 +14,7 @@ use super::{BuildFlags, Session, app_folder};
 use crate::context;
 use crate::domain::catalogue::{Catalogue, Lookup};
 use crate::domain::env_file;
-use crate::domain::manifest::BuildSystem;
+use crate::domain::manifest::{BuildSystem, Engine};
 use crate::image::{ImageError, Platform};
 use crate::ports::failure::Failure;
 use crate::ports::image_builder::{BuildOutput, Cache, ImageBuild};
@@ -50,6 +50,17 @@ pub enum EngineChoice {
     Dockerfile,
     /// The lifecycle inside packhorse, without Docker
     Embedded,
+}
+
+impl From<EngineChoice> for Engine {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Auto => Self::Auto,
+            EngineChoice::Pack => Self::Pack,
+            EngineChoice::Dockerfile => Self::Dockerfile,
+            EngineChoice::Embedded => Self::Embedded,
+        }
+    }
 }
 
 /// Make an image of an app
@@ -118,8 +129,8 @@ pub(super) fn failed(error: ImageError) -> CliError {
 }
 
 async fn build(session: &Session, args: &ImageBuildArgs) -> Result<(), CliError> {
-    let request = request(session, args)?;
-    let engine = context::image_builder(session, &args.build).await?;
+    let (request, wish) = request(session, args)?;
+    let engine = context::image_builder(session, &args.build, wish, request.publish).await?;
     let progress = Progress::begin(&session.printer, "image build");
     session.printer.detail(format_args!("engine {}, builder {}", engine.name(), request.builder));
     let output = LifecycleOutput::new(&progress, session.printer.level());
@@ -130,13 +141,23 @@ async fn build(session: &Session, args: &ImageBuildArgs) -> Result<(), CliError>
         // Where the lines were already shown there is no need to repeat them.
         if tail.is_empty() { error } else { error.detail(format!("the end of the build's output:\n{tail}")) }
     })?;
-    progress.result(&json!({ "image": built.image, "digest": built.digest, "published": request.publish }));
+    progress.result(&json!({
+        "image": built.image,
+        "digest": built.digest,
+        "published": request.publish,
+        "layout": built.layout,
+    }));
+    if let Some(folder) = &built.layout {
+        session
+            .printer
+            .note(format_args!("There is no Docker: the image lies in the OCI layout `{}`", folder.display()));
+    }
     session.printer.result(format_args!("{}  {}", built.image, built.digest));
     Ok(())
 }
 
-/// Puts together what to build.
-fn request(session: &Session, args: &ImageBuildArgs) -> Result<ImageBuild, CliError> {
+/// Puts together what to build, and tells by which engine the app wishes to be built.
+fn request(session: &Session, args: &ImageBuildArgs) -> Result<(ImageBuild, Option<Engine>), CliError> {
     let source = args
         .path
         .canonicalize()
@@ -158,7 +179,7 @@ fn request(session: &Session, args: &ImageBuildArgs) -> Result<ImageBuild, CliEr
     let choice = plan.builder.ok_or_else(|| CliError::internal("the plan names no builder"))?;
     let builder = args.build.builder.clone().unwrap_or(choice.builder);
     let run_image = if args.build.builder.is_none() { choice.run_image } else { None };
-    Ok(ImageBuild {
+    let request = ImageBuild {
         image: args.tag.clone().unwrap_or_else(|| name_of(&source)),
         previous_image: None,
         run_image,
@@ -174,7 +195,8 @@ fn request(session: &Session, args: &ImageBuildArgs) -> Result<ImageBuild, CliEr
         verbose: session.printer.level() == Level::Verbose,
         builder,
         source,
-    })
+    };
+    Ok((request, plan.engine))
 }
 
 /// Names what is not part of the app: its history, the state of `up`, and the files of variables.

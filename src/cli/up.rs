@@ -52,9 +52,9 @@ pub struct UpArgs {
 /// The flags of every command that makes an image.
 #[derive(Debug, Clone, Args)]
 pub struct BuildFlags {
-    /// What makes the image
-    #[arg(long, env = env_vars::PACKHORSE_ENGINE, hide_env_values = true, value_enum, default_value_t, value_name = "ENGINE")]
-    pub engine: EngineChoice,
+    /// What makes the image (default: what `[build] engine` of apppack.toml says, else `auto`)
+    #[arg(long, env = env_vars::PACKHORSE_ENGINE, hide_env_values = true, value_enum, value_name = "ENGINE")]
+    pub engine: Option<EngineChoice>,
     /// The builder image (default: what the app's manifests say)
     #[arg(long, value_name = "IMAGE")]
     pub builder: Option<String>,

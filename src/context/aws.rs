@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clap::ValueEnum as _;
 
 use super::no_docker::NoDocker;
 use super::{docker, engine};
@@ -13,21 +14,23 @@ use crate::adapters::aws::{
     AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
     EventBridgePhaseEvents, S3Artifacts, S3Buckets, SsmParameters,
 };
-use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
+use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::local::SystemClock;
 use crate::adapters::memory::MemorySettings;
 use crate::adapters::process::Git;
-use crate::cli::{HandleArgs, PlaceChoice, Session, Verb};
+use crate::cli::{EngineChoice, HandleArgs, PlaceChoice, Session, Verb};
 use crate::domain::aws_event::{self, Addressed, EventError};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{Ending, Lane, LaneKey};
+use crate::domain::manifest::{AppPackToml, Engine, SourceFile};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::handle::Handled;
 use crate::orchestrator::{LanePorts, Orchestrator};
+use crate::ports::failure::Failure;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::records::Records;
 use crate::ports::routes::Routes;
@@ -97,14 +100,12 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
     let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), clock));
     let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
     let registry = engine::registry(credentials.clone())?;
-    let (builder, test_bed): (Arc<dyn ImageBuilder>, Arc<dyn TestBed>) =
-        match docker::connect_with(credentials.clone()).await {
-            Ok(daemon) => (
-                Arc::new(engine::pack(daemon.clone(), Some(registry.clone()), session)),
-                Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
-            ),
-            Err(failure) => (Arc::new(NoDocker(failure.copy())), Arc::new(NoDocker(failure))),
-        };
+    let daemon = docker::connect_with(credentials.clone()).await;
+    let builder = builder(session, &settings, &daemon, &credentials).await?;
+    let test_bed: Arc<dyn TestBed> = match daemon {
+        Ok(daemon) => Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
+        Err(failure) => Arc::new(NoDocker(failure)),
+    };
     let bucket = variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default();
     Ok(RunnerContext {
         lanes: lanes(&clients),
@@ -120,6 +121,37 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
         interrupt: session.interrupt.gently.clone(),
         settings,
     })
+}
+
+/// Makes the engine that the project or the app asks for, or else one that can do it here.
+async fn builder(
+    session: &Session,
+    settings: &RunnerSettings,
+    daemon: &Result<Docker, Failure>,
+    credentials: &Arc<dyn CredentialSource>,
+) -> Result<Arc<dyn ImageBuilder>, CliError> {
+    let of_project = variable(env_vars::PACKHORSE_ENGINE).map(|word| {
+        EngineChoice::from_str(&word, false).map(Engine::from).map_err(|_| {
+            CliError::usage(format!("{} is not the name of an engine", env_vars::PACKHORSE_ENGINE))
+                .hint("set it to `auto`, `pack` or `embedded`, or remove it")
+        })
+    });
+    let asked = of_project.transpose()?.or_else(|| engine_of_app(settings));
+    match (asked, daemon) {
+        // The build itself tells why, where its readers look for it.
+        (Some(Engine::Pack), Err(failure)) => Ok(Arc::new(NoDocker(failure.copy()))),
+        (asked, Ok(daemon)) => engine::select(session, asked, Ok(daemon.clone()), true, credentials).await,
+        (asked, Err(failure)) => engine::select(session, asked, Err(failure.copy()), true, credentials).await,
+    }
+}
+
+/// Returns `[build] engine` of the app's own file. Whatever is wrong with that file is told by the step that reads it.
+fn engine_of_app(settings: &RunnerSettings) -> Option<Engine> {
+    let name = settings.variables.get(env_vars::APPPACK_TOML).filter(|name| !name.is_empty());
+    let name = name.cloned().unwrap_or_else(|| settings.namespace.config_file());
+    let bytes = std::fs::read(settings.source.join(&name)).ok()?;
+    let file = SourceFile::decode(&name, &bytes).ok()?;
+    AppPackToml::read_effective(&file).ok()?.value.engine.map(|engine| engine.value)
 }
 
 fn settings() -> Result<RunnerSettings, CliError> {

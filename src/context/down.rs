@@ -13,10 +13,12 @@ use super::docker;
 use super::local::{instance, lane_of, state_folder};
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::docker::{ContainerTestBed, Docker};
+use crate::adapters::embedded::kept_folders;
 use crate::adapters::local::{LocalState, SystemClock};
 use crate::adapters::pack::cache_volumes;
 use crate::cli::{DownArgs, Session};
 use crate::domain::lane::LaneKey;
+use crate::image::ImageReference;
 use crate::ports::container_engine::ContainerEngine as _;
 use crate::ports::failure::Failure;
 use crate::ports::lane_store::LaneStore as _;
@@ -98,7 +100,18 @@ async fn remove_what_was_built(engine: &Docker, lane: &LaneKey) -> Result<(), Fa
     for volume in cache_volumes(&lane.to_string()) {
         engine.remove_volume(&volume).await?;
     }
-    for name in engine.image_names(&format!("packhorse/{}", lane.app.as_str().to_lowercase())).await? {
+    let repository = format!("packhorse/{}", lane.app.as_str().to_lowercase());
+    if let Ok(image) = repository.parse::<ImageReference>() {
+        for folder in kept_folders(&super::engine::cache_folder(), &lane.to_string(), image.repository()) {
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::refused(format!("remove `{}`", folder.display()), error));
+                }
+                _ => {}
+            }
+        }
+    }
+    for name in engine.image_names(&repository).await? {
         engine.untag_image(&name).await?;
     }
     Ok(())

@@ -1,32 +1,134 @@
 //! The engine that makes images.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::docker;
+use async_trait::async_trait;
+
 use crate::adapters::docker::Docker;
+use crate::adapters::embedded::{EmbeddedBuilder, EmbeddedSettings};
+use crate::adapters::machine;
 use crate::adapters::pack::{PackBuilder, PackSettings};
 use crate::adapters::process::Stop;
-use crate::cli::{BuildFlags, EngineChoice, Session};
+use crate::cli::Session;
+use crate::domain::engine_choice::{self, ChosenEngine, EngineFacts};
+use crate::domain::manifest::Engine;
 use crate::env_vars;
-use crate::image::RegistryClient;
 use crate::image::registry::RegistryOptions;
-use crate::ports::image_builder::ImageBuilder;
+use crate::image::{CredentialSource, RegistryClient};
+use crate::ports::container_engine::ContainerEngine as _;
+use crate::ports::failure::{Failure, chain};
+use crate::ports::image_builder::{BuildOutput, BuiltImage, ImageBuild, ImageBuildError, ImageBuilder};
 use crate::ports::image_store::ImageStore;
 use crate::ui::CliError;
 
-/// Makes the engine that the flags ask for.
-pub(super) async fn of_flags(session: &Session, flags: &BuildFlags) -> Result<Arc<dyn ImageBuilder>, CliError> {
-    match flags.engine {
-        EngineChoice::Auto | EngineChoice::Pack => {}
-        EngineChoice::Dockerfile => return Err(missing("dockerfile")),
-        EngineChoice::Embedded => return Err(missing("embedded")),
+/// Makes the engine that is asked for, or one that can do it on this machine, with what Docker answered.
+pub(super) async fn select(
+    session: &Session,
+    asked: Option<Engine>,
+    daemon: Result<Docker, Failure>,
+    publish: bool,
+    credentials: &Arc<dyn CredentialSource>,
+) -> Result<Arc<dyn ImageBuilder>, CliError> {
+    let ChosenEngine { engine, reason } = match asked {
+        Some(Engine::Auto) | None => engine_choice::choose(&facts(session, &daemon, publish).await),
+        Some(engine) => ChosenEngine { engine, reason: "as asked for".to_owned() },
+    };
+    match engine {
+        Engine::Pack => {
+            let engine = pack(daemon?, Some(registry(credentials.clone())?), session);
+            Ok(Arc::new(Chosen { engine, reason }))
+        }
+        Engine::Embedded | Engine::Auto => {
+            Ok(Arc::new(Chosen { engine: embedded(session, daemon.ok(), credentials)?, reason }))
+        }
+        Engine::Dockerfile => Err(missing("dockerfile")),
     }
-    session.printer.detail("engine pack: the only one in this build");
-    Ok(Arc::new(pack(docker::connect().await?, Some(registry(docker::credentials()?)?), session)))
+}
+
+async fn facts(session: &Session, daemon: &Result<Docker, Failure>, publish: bool) -> EngineFacts {
+    let settings = pack_settings(session);
+    let (docker, pack) = match daemon {
+        Ok(daemon) => (
+            daemon.api_version().await.map_err(|failure| chain(&failure)),
+            machine::version(&settings.program.to_string_lossy(), "version").await,
+        ),
+        Err(failure) => (Err(chain(failure)), Err("not looked for".to_owned())),
+    };
+    EngineFacts { docker: docker.map(|version| (version.major, version.minor)), pack, publish }
+}
+
+/// An engine that says why it is this one.
+struct Chosen<E> {
+    engine: E,
+    reason: String,
+}
+
+#[async_trait]
+impl<E: ImageBuilder> ImageBuilder for Chosen<E> {
+    fn name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    async fn build(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, ImageBuildError> {
+        output.line(&format!("Engine {}: {}", self.engine.name(), self.reason));
+        self.engine.build(build, output).await
+    }
+}
+
+/// The engine that is part of packhorse.
+fn embedded(
+    session: &Session,
+    docker: Option<Docker>,
+    credentials: &Arc<dyn CredentialSource>,
+) -> Result<EmbeddedBuilder, CliError> {
+    let helper = std::env::current_exe()
+        .map_err(|error| CliError::remote("the program packhorse does not know where it lies").because(error))?;
+    let variables = variables();
+    let proxies = variables.iter().filter(|(name, value)| PROXIES.contains(&name.as_str()) && !value.is_empty());
+    Ok(EmbeddedBuilder::new(EmbeddedSettings {
+        helper,
+        cache: cache_folder(),
+        docker,
+        credentials: credentials.clone(),
+        proxies: proxies.cloned().collect(),
+        variables,
+        stop: stop(session),
+    }))
+}
+
+/// Tries what the engine that is part of packhorse needs.
+pub(super) async fn embedded_readiness() -> Result<String, String> {
+    let helper = std::env::current_exe().map_err(|error| error.to_string())?;
+    EmbeddedBuilder::readiness(&helper, &variables(), &cache_folder()).await
+}
+
+fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The variables of proxies, in both spellings.
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
+
+/// Where what can be made again is kept for this user.
+pub(super) fn cache_folder() -> PathBuf {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let of_user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    let own = || of_user().map(|cache| cache.join("packhorse"));
+    folder(env_vars::PACKHORSE_CACHE_DIR).or_else(own).unwrap_or_else(|| {
+        // Somebody without a home.
+        std::env::temp_dir().join(format!("packhorse-{}", rustix::process::getuid().as_raw()))
+    })
 }
 
 /// The engine `pack` on a daemon; `registry` tells digests of what it publishes.
 pub(super) fn pack(docker: Docker, registry: Option<Arc<dyn ImageStore>>, session: &Session) -> PackBuilder {
+    PackBuilder::new(pack_settings(session), docker, registry)
+}
+
+fn pack_settings(session: &Session) -> PackSettings {
     let mut settings = PackSettings::default();
     if let Some(program) = std::env::var_os(env_vars::PACKHORSE_PACK) {
         settings.program = program;
@@ -34,7 +136,7 @@ pub(super) fn pack(docker: Docker, registry: Option<Arc<dyn ImageStore>>, sessio
     settings.lifecycle_image =
         std::env::var(env_vars::PACKHORSE_LIFECYCLE_IMAGE).ok().filter(|image| !image.is_empty());
     settings.stop = stop(session);
-    PackBuilder::new(settings, docker, registry)
+    settings
 }
 
 /// How the user's signals reach what runs.

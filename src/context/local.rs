@@ -111,7 +111,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         parameters: state.clone(),
         artifacts: artifacts.clone(),
         review_apps: Arc::new(NoStacks),
-        builder: super::image_builder(session, &args.build).await?,
+        builder: super::image_builder(session, &args.build, resolved.plan.engine, false).await?,
         images: engine.clone(),
         test_bed: Arc::new(ContainerTestBed::new(engine.clone(), super::engine::stop(session))),
         credentials: docker::credentials()?,

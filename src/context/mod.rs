@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::adapters::local::LocalState;
 use crate::cli::{BuildFlags, DownArgs, HandleArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
+use crate::domain::manifest::Engine;
 use crate::image::RegistryClient;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::records::Records;
@@ -49,9 +50,22 @@ fn local_records(state: Option<&Path>) -> Result<RecordsOf, CliError> {
     Ok(RecordsOf { records: Arc::new(LocalState::open(&folder)?), lane })
 }
 
-/// Makes the engine that the flags ask for.
-pub async fn image_builder(session: &Session, flags: &BuildFlags) -> Result<Arc<dyn ImageBuilder>, CliError> {
-    engine::of_flags(session, flags).await
+/// Makes the engine that the flags ask for, or else the app (`wish`), or else one that can do it here.
+pub async fn image_builder(
+    session: &Session,
+    flags: &BuildFlags,
+    wish: Option<Engine>,
+    publish: bool,
+) -> Result<Arc<dyn ImageBuilder>, CliError> {
+    let asked = flags.engine.map(Engine::from).or(wish);
+    let credentials = docker::credentials()?;
+    let daemon = docker::connect_with(credentials.clone()).await;
+    engine::select(session, asked, daemon, publish, &credentials).await
+}
+
+/// Tells how the engine `embedded` can build on this machine, or in words why it cannot.
+pub async fn embedded_engine() -> Result<String, String> {
+    engine::embedded_readiness().await
 }
 
 /// Makes a client for registries with the user's logins.

@@ -7,6 +7,15 @@ use secrecy::SecretString;
 use super::build_environment::CodeBuildEnvironment;
 use crate::env_vars;
 
+/// The variables by which downloaders find certificate authorities.
+pub const CERTIFICATE_VARIABLES: [&str; 6] =
+    ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"];
+
+/// Tells whether this can be the name of a variable that buildpacks get, and so of a file.
+pub fn is_variable_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+}
+
 /// Variables by name.
 pub type Variables = BTreeMap<String, SecretString>;
 

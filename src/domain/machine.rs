@@ -9,6 +9,8 @@ pub struct MachineFacts {
     pub docker: Result<DockerFacts, String>,
     /// The version that `pack` prints.
     pub pack: Result<String, String>,
+    /// How the engine `embedded` can build here, or why it cannot, with the way out.
+    pub embedded: Result<String, String>,
     /// The version that `git` prints.
     pub git: Result<String, String>,
     /// Free bytes where images and state are kept, and that folder.
@@ -54,7 +56,7 @@ pub struct Check {
 }
 
 /// The oldest Docker API by which `pack` can leave an image with the daemon (Docker 25); publishing works below it.
-const DAEMON_MODE_API: (u32, u32) = (1, 44);
+pub(super) const DAEMON_MODE_API: (u32, u32) = (1, 44);
 /// The oldest `pack` whose platform API and flags the engine uses.
 const OLDEST_PACK: (u32, u32) = (0, 38);
 /// Below this a build of a usual app can fill the disk: builder, run image and layers take some 3 GB.
@@ -64,8 +66,20 @@ const NO_DISK: u64 = 1_000_000_000;
 
 /// Judges a machine, in the order in which a person should look.
 pub fn checks(facts: &MachineFacts) -> Vec<Check> {
-    let MachineFacts { docker, pack, git, free_disk, ca_bundle, aws } = facts;
-    let mut checks = vec![check_docker(docker), check_pack(pack), check_git(git), check_disk(free_disk)];
+    let MachineFacts { docker, pack, embedded, git, free_disk, ca_bundle, aws } = facts;
+    let mut checks = vec![check_docker(docker), check_pack(pack), check_embedded(embedded)];
+    // One engine is enough to make images.
+    if embedded.is_ok() {
+        let missing = checks.iter_mut().filter(|check| check.verdict == Verdict::Fail);
+        for check in missing {
+            check.verdict = Verdict::Warn;
+            check.next.push_str(match check.name {
+                "docker" => "; only `up` needs it, as images are made without it too",
+                _ => "; not needed, as the engine `embedded` makes images too",
+            });
+        }
+    }
+    checks.extend([check_git(git), check_disk(free_disk)]);
     checks.extend(ca_bundle.as_ref().map(|(file, certificates)| check_ca_bundle(file, certificates)));
     checks.extend(aws.as_ref().map(check_aws));
     checks
@@ -104,6 +118,14 @@ fn check_pack(pack: &Result<String, String>) -> Check {
         },
         Err(reason) => make(Verdict::Fail, reason.clone()),
     }
+}
+
+fn check_embedded(embedded: &Result<String, String>) -> Check {
+    let (verdict, found, next) = match embedded {
+        Ok(how) => (Verdict::Ok, format!("images can be made without Docker: {how}"), ""),
+        Err(reason) => (Verdict::Warn, reason.clone(), "do as it says, or make images with `pack` and Docker"),
+    };
+    Check { name: "embedded", verdict, found, next: next.to_owned() }
 }
 
 fn check_git(git: &Result<String, String>) -> Check {
@@ -177,6 +199,7 @@ mod tests {
         MachineFacts {
             docker: Ok(DockerFacts { version: "26.1.5".to_owned(), api: "1.45".to_owned() }),
             pack: Ok("0.40.2+git-1234".to_owned()),
+            embedded: Ok("in a sandbox".to_owned()),
             git: Ok("git version 2.39.5".to_owned()),
             free_disk: Ok((50_000_000_000, "/".to_owned())),
             ca_bundle: None,
@@ -198,13 +221,18 @@ mod tests {
     #[test]
     fn each_lack_is_told_with_its_next_step() {
         let no = || Err("no".to_owned());
+        let no_docker = || Err("no".to_owned());
         let old = Ok(DockerFacts { version: "20.10.24".to_owned(), api: "1.41".to_owned() });
         let bundle = |count| Some(("ca.pem".to_owned(), count));
+        let alone = || MachineFacts { embedded: no(), ..good() };
         let table = [
-            (MachineFacts { docker: Err("no".to_owned()), ..good() }, "docker", Verdict::Fail),
+            (alone(), "embedded", Verdict::Warn),
+            (MachineFacts { docker: no_docker(), ..good() }, "docker", Verdict::Warn),
+            (MachineFacts { docker: no_docker(), ..alone() }, "docker", Verdict::Fail),
             (MachineFacts { docker: old, ..good() }, "docker", Verdict::Warn),
-            (MachineFacts { pack: no(), ..good() }, "pack", Verdict::Fail),
-            (MachineFacts { pack: Ok("0.29.0".to_owned()), ..good() }, "pack", Verdict::Fail),
+            (MachineFacts { pack: no(), ..good() }, "pack", Verdict::Warn),
+            (MachineFacts { pack: no(), ..alone() }, "pack", Verdict::Fail),
+            (MachineFacts { pack: Ok("0.29.0".to_owned()), ..alone() }, "pack", Verdict::Fail),
             (MachineFacts { pack: Ok("0.38.0".to_owned()), ..good() }, "pack", Verdict::Ok),
             (MachineFacts { git: no(), ..good() }, "git", Verdict::Warn),
             (MachineFacts { free_disk: Ok((2_000_000_000, "/".to_owned())), ..good() }, "disk", Verdict::Warn),

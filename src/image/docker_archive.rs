@@ -14,7 +14,7 @@ use tempfile::{NamedTempFile, TempDir};
 use super::digest::Digest;
 use super::layer::Layer;
 use super::layout::{Layout, blocking, disk};
-use super::manifest::Descriptor;
+use super::manifest::{Descriptor, Manifest};
 use super::reference::{ImageReference, Tag};
 use super::source::{ImageError, ImageSource, SourceImage};
 use super::target::{ImageTarget, NewImage, Stored};
@@ -39,30 +39,53 @@ impl DockerArchive {
     }
 }
 
-/// Puts the archive together from what lies in `layout`.
+/// Puts the archive of an image together from what lies in `layout`, which holds no other image.
+pub fn write_image(
+    out: impl io::Write,
+    layout: &Layout,
+    image: &SourceImage,
+    names: &[ImageReference],
+) -> io::Result<()> {
+    let parts = Parts { manifest: &image.manifest, digest: image.digest.clone() };
+    parts.write(out, layout, names)?.flush()
+}
+
+/// What an archive is made of.
+struct Parts<'a> {
+    manifest: &'a Manifest,
+    digest: Digest,
+}
+
+impl Parts<'_> {
+    fn write<W: io::Write>(&self, out: W, layout: &Layout, names: &[ImageReference]) -> io::Result<W> {
+        let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+        let tags: Vec<String> = names.iter().map(|name| tagged(name).to_string()).collect();
+        let layers: Vec<String> = self.manifest.layers.iter().map(|layer| blob(&layer.digest)).collect();
+        let config = &self.manifest.config.digest;
+        let manifest = serde_json::json!([{ "Config": blob(config), "RepoTags": tags, "Layers": layers }]);
+        let manifest = serde_json::to_vec(&manifest)?;
+        let mut archive = tar::Builder::new(out);
+        for name in ["oci-layout", "index.json"] {
+            let bytes = std::fs::read(layout.folder().join(name))?;
+            append(&mut archive, name, bytes.len() as u64, bytes.as_slice())?;
+        }
+        append(&mut archive, "manifest.json", manifest.len() as u64, manifest.as_slice())?;
+        let mut blobs: Vec<&Digest> = self.manifest.layers.iter().map(|layer| &layer.digest).collect();
+        blobs.extend([config, &self.digest]);
+        blobs.sort_unstable();
+        blobs.dedup();
+        for digest in blobs {
+            let file = File::open(layout.blob_path(digest))?;
+            append(&mut archive, &blob(digest), file.metadata()?.len(), file)?;
+        }
+        archive.into_inner()
+    }
+}
+
 fn write(path: &Path, layout: &Layout, image: &NewImage, names: &[ImageReference]) -> io::Result<()> {
-    let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
-    let tags: Vec<String> = names.iter().map(|name| tagged(name).to_string()).collect();
-    let layers: Vec<String> = image.manifest.layers.iter().map(|layer| blob(&layer.digest)).collect();
-    let manifest = serde_json::json!([{ "Config": blob(image.id()), "RepoTags": tags, "Layers": layers }]);
-    let manifest = serde_json::to_vec(&manifest)?;
-    let file = NamedTempFile::new_in(folder_of(path))?;
-    let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
-    for name in ["oci-layout", "index.json"] {
-        let bytes = std::fs::read(layout.folder().join(name))?;
-        append(&mut archive, name, bytes.len() as u64, bytes.as_slice())?;
-    }
-    append(&mut archive, "manifest.json", manifest.len() as u64, manifest.as_slice())?;
-    let digest = image.digest();
-    let mut blobs: Vec<&Digest> = image.manifest.layers.iter().map(|layer| &layer.digest).collect();
-    blobs.extend([image.id(), &digest]);
-    blobs.sort_unstable();
-    blobs.dedup();
-    for digest in blobs {
-        let file = File::open(layout.blob_path(digest))?;
-        append(&mut archive, &blob(digest), file.metadata()?.len(), file)?;
-    }
-    let file = archive.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = io::BufWriter::with_capacity(256 * 1024, NamedTempFile::new_in(folder_of(path))?);
+    let parts = Parts { manifest: &image.manifest, digest: image.digest() };
+    let file = parts.write(file, layout, names)?.into_inner().map_err(io::IntoInnerError::into_error)?;
     super::layout::persist(file, path)
 }
 

@@ -76,17 +76,23 @@ struct RunFile {
     images: Vec<RunImageNames>,
 }
 
-/// Returns the names of a run image in the builder's `run.toml`: the entry that has it, else the first one.
-pub fn run_image_names(folders: &Folders, run_image: &ImageReference) -> io::Result<RunImageNames> {
+/// Returns the run images of the builder's `run.toml`, each with its mirrors.
+pub fn run_images(folders: &Folders) -> io::Result<Vec<RunImageNames>> {
     let text = folders.read_text(&folders.cnb.inside.join("run.toml"))?.unwrap_or_default();
     let file: RunFile = toml::from_str(&text).map_err(io::Error::other)?;
+    Ok(file.images)
+}
+
+/// Returns the names of a run image in the builder's `run.toml`: the entry that has it, else the first one.
+pub fn run_image_names(folders: &Folders, run_image: &ImageReference) -> io::Result<RunImageNames> {
+    let images = run_images(folders)?;
     let same = |name: &String| {
         name.parse::<ImageReference>().is_ok_and(|name| {
             name.repository() == run_image.repository() && (name.tag() == run_image.tag() || run_image.tag().is_none())
         })
     };
     let named = |entry: &&RunImageNames| same(&entry.image) || entry.mirrors.iter().any(same);
-    Ok(file.images.iter().find(named).or(file.images.first()).cloned().unwrap_or_default())
+    Ok(images.iter().find(named).or(images.first()).cloned().unwrap_or_default())
 }
 
 /// Returns a reference as Go writes it: with Docker Hub's older name.

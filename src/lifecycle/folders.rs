@@ -65,6 +65,8 @@ pub struct Folders {
     pub platform: Folder,
     /// The builder's own files, `/cnb`; for reading only.
     pub cnb: Folder,
+    /// Buildpacks that the builder does not have, laid out as its own below `/cnb/buildpacks`; they come before those.
+    pub added: Option<Folder>,
     /// A folder that both sides can write, for build plans; never part of a layer.
     pub scratch: Folder,
     /// The owner that the engine gives to what it makes in the folders, where that is not itself (root in place, for one).
@@ -80,6 +82,7 @@ impl Folders {
             layers: Folder::in_place("/layers"),
             platform: Folder::in_place("/platform"),
             cnb: Folder::in_place("/cnb"),
+            added: None,
             scratch: Folder::in_place(scratch),
             owner,
         }

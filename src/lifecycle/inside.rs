@@ -210,19 +210,20 @@ impl Folders {
         fs::set_permissions(host, fs::Permissions::from_mode(mode))
     }
 
-    fn all(&self) -> [&Folder; 6] {
-        [&self.app, &self.layers, &self.platform, &self.cnb, &self.scratch, &self.root]
+    fn all(&self) -> impl Iterator<Item = &Folder> {
+        let always = [&self.app, &self.layers, &self.platform, &self.cnb, &self.scratch, &self.root];
+        always.into_iter().chain(&self.added)
     }
 
     /// The host's name of a path without links: that of the folder which lies deepest around it.
     fn host(&self, inside: &Path) -> PathBuf {
-        let around = self.all().into_iter().filter(|folder| inside.starts_with(&folder.inside));
+        let around = self.all().filter(|folder| inside.starts_with(&folder.inside));
         let deepest = around.max_by_key(|folder| folder.inside.as_os_str().len()).unwrap_or(&self.root);
         deepest.to_host(inside).unwrap_or_else(|| deepest.host.clone())
     }
 
     fn is_above_or_at_a_folder(&self, inside: &Path) -> bool {
-        self.all().iter().any(|folder| folder.inside.starts_with(inside))
+        self.all().any(|folder| folder.inside.starts_with(inside))
     }
 
     /// An engine that runs as root must not read for a buildpack what that could not read itself.
@@ -283,6 +284,7 @@ mod tests {
             layers: Folder::new("/layers", folder("layers")),
             platform: Folder::new("/platform", folder("platform")),
             cnb: Folder::new("/cnb", folder("root/cnb")),
+            added: None,
             scratch: Folder::new("/tmp/scratch", folder("scratch")),
             owner: None,
         }

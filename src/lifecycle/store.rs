@@ -59,7 +59,7 @@ pub struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    /// The buildpacks below `/cnb/buildpacks`.
+    /// The buildpacks below `/cnb/buildpacks`, and those that were added to them.
     pub fn new(folders: &'a Folders) -> Self {
         Self { folders, read: Mutex::default() }
     }
@@ -86,12 +86,22 @@ impl<'a> Store<'a> {
         if ["", ".", ".."].contains(&version) || version.contains(['/', '\0']) {
             return Err(StoreError::Version(element));
         }
-        let folder = self.folders.cnb.inside.join("buildpacks").join(id.folder()).join(version);
-        let path = folder.join("buildpack.toml");
-        let text = match self.folders.read_text(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Err(StoreError::Missing { element, path }),
-            Err(source) => return Err(StoreError::Unreadable { element, source }),
+        let own = self.folders.cnb.inside.join("buildpacks");
+        let all = self.folders.added.iter().map(|added| added.inside.clone()).chain([own.clone()]);
+        let mut found = None;
+        for folder in all.map(|all| all.join(id.folder()).join(version)) {
+            match self.folders.read_text(&folder.join("buildpack.toml")) {
+                Ok(Some(text)) => {
+                    found = Some((folder, text));
+                    break;
+                }
+                Ok(None) => {}
+                Err(source) => return Err(StoreError::Unreadable { element, source }),
+            }
+        }
+        let Some((folder, text)) = found else {
+            let path = own.join(id.folder()).join(version).join("buildpack.toml");
+            return Err(StoreError::Missing { element, path });
         };
         let has_build = self.folders.exists(&folder.join("bin/build"));
         let buildpack = Buildpack::parse(&text, has_build).map_err(|source| StoreError::Invalid { element, source })?;

@@ -68,6 +68,8 @@ pub struct BuiltImage {
     pub digest: String,
     /// What was there already and what was made anew.
     pub layers: LayerFigures,
+    /// The folder in OCI's layout that holds it, where neither a registry nor a daemon does.
+    pub layout: Option<PathBuf>,
 }
 
 /// Receives what an engine says, line by line, and the steps it goes through.

@@ -91,7 +91,12 @@ impl ImageBuilder for Part {
         // An engine writes its cache now; the image is fetched meanwhile.
         tokio::task::yield_now().await;
         self.0.note("the image is made");
-        Ok(BuiltImage { image: build.image.clone(), digest: digest().to_string(), layers: LayerFigures::default() })
+        Ok(BuiltImage {
+            image: build.image.clone(),
+            digest: digest().to_string(),
+            layers: LayerFigures::default(),
+            layout: None,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod crashes;
 mod docker_engine;
 mod docker_place;
 mod docker_tests;
+mod embedded;
 #[cfg(feature = "aws")]
 mod event_log;
 #[cfg(feature = "aws")]

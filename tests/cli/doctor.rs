@@ -4,9 +4,11 @@ use super::Bench;
 
 #[test]
 fn a_machine_without_docker_and_pack_is_told_what_to_do() {
-    let ran = Bench::new().with("PACKHORSE_PACK", "/nonexistent/pack").run(&["doctor"]);
+    // A cache that nobody can make: then no engine is left.
+    let bench = Bench::new().with("PACKHORSE_PACK", "/nonexistent/pack").with("PACKHORSE_CACHE_DIR", "/dev/null/none");
+    let ran = bench.run(&["doctor"]);
     assert_eq!(ran.code, 4, "{ran}");
-    for words in ["fail  docker", "start Docker", "fail  pack", "install `pack`", "ok    git"] {
+    for words in ["fail  docker", "start Docker", "fail  pack", "install `pack`", "warn  embedded", "ok    git"] {
         assert!(ran.stdout.contains(words), "{words}: {ran}");
     }
     assert!(ran.stderr.contains("this machine is not ready: docker, pack"), "{ran}");
@@ -14,7 +16,8 @@ fn a_machine_without_docker_and_pack_is_told_what_to_do() {
 
 #[test]
 fn programs_read_the_checks_as_json() {
-    let ran = Bench::new().run(&["doctor", "--json", "--ca-bundle", "/nonexistent/ca.pem"]);
+    let bench = Bench::new().with("PACKHORSE_CACHE_DIR", "/dev/null/none");
+    let ran = bench.run(&["doctor", "--json", "--ca-bundle", "/nonexistent/ca.pem"]);
     let mut documents = serde_json::Deserializer::from_str(&ran.stdout).into_iter::<serde_json::Value>();
     let checks = documents.next().unwrap().unwrap();
     let verdict = |name: &str| {
@@ -22,6 +25,7 @@ fn programs_read_the_checks_as_json() {
         list.iter().find(|check| check["name"] == name).map(|check| check["verdict"].as_str().unwrap().to_owned())
     };
     assert_eq!(verdict("docker").as_deref(), Some("fail"));
+    assert_eq!(verdict("embedded").as_deref(), Some("warn"));
     assert_eq!(verdict("ca-bundle").as_deref(), Some("fail"));
     assert_eq!(verdict("aws"), None);
     assert_eq!(documents.next().unwrap().unwrap()["type"], "error");

@@ -172,6 +172,7 @@ impl Bench {
             layers: Folder::new("/layers", layers),
             platform: Folder::new("/platform", self.path("platform")),
             cnb: Folder::new("/cnb", self.path("cnb")),
+            added: None,
             scratch: Folder::new("/tmp/scratch", self.path("scratch")),
             owner: Some(CNB),
         };

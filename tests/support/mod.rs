@@ -12,6 +12,7 @@ pub(crate) mod crash;
 pub(crate) mod creator;
 pub(crate) mod docker;
 pub(crate) mod dynamodb;
+pub(crate) mod embedded;
 pub(crate) mod fault_proxy;
 pub(crate) mod http;
 pub(crate) mod lanes;

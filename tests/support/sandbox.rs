@@ -56,12 +56,17 @@ impl ImageSource for Registry {
     }
 }
 
-/// The root filesystem of the builder that the tests have.
-pub(crate) async fn rootfs() -> Rootfs {
-    let folder = std::env::var_os(ROOTS).map_or_else(
+/// Where root filesystems of builders are kept between tests.
+pub(crate) fn roots() -> PathBuf {
+    std::env::var_os(ROOTS).map_or_else(
         || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/packhorse/parts/roots"),
         PathBuf::from,
-    );
+    )
+}
+
+/// The root filesystem of the builder that the tests have.
+pub(crate) async fn rootfs() -> Rootfs {
+    let folder = roots();
     let owners = if Users::of_process() == Users::All { Owners::Kept } else { Owners::Own };
     let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
     let registry = Registry(RegistryClient::new(options, Arc::new(Anonymous)).unwrap());

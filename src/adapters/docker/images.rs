@@ -3,8 +3,8 @@
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
-    TagImageOptionsBuilder,
+    CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions,
+    RemoveVolumeOptions, TagImageOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -28,6 +28,18 @@ impl Docker {
         let options = CreateImageOptionsBuilder::default().from_image(&with_tag(image)).build();
         let mut pull = std::pin::pin!(self.client.create_image(Some(options), None, credentials));
         while pull.try_next().await.map_err(sorted)?.is_some() {}
+        Ok(())
+    }
+
+    /// Takes the images of an archive that comes piece by piece, as `docker load` does.
+    pub async fn load_images(
+        &self,
+        archive: impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let options = ImportImageOptionsBuilder::default().build();
+        let mut load = std::pin::pin!(self.client.import_image_stream(options, archive, None));
+        let sorted = |error| sort("load an image".to_owned(), "the image", error);
+        while load.try_next().await.map_err(sorted)?.is_some() {}
         Ok(())
     }
 

@@ -9,9 +9,6 @@ use crate::ports::image_builder::{Cache, ImageBuild};
 
 /// Where a mounted certificate bundle lies inside build containers; no part of any image.
 pub(super) const CA_INSIDE: &str = "/packhorse/ca-certificates.crt";
-/// The variables by which downloaders find certificate authorities.
-pub(super) const CA_VARIABLES: [&str; 6] =
-    ["SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"];
 
 const USUAL_SOCKET: &str = "/var/run/docker.sock";
 

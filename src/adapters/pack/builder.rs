@@ -10,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 
-use super::arguments::{CA_INSIDE, CA_VARIABLES, Setting, Variables, arguments};
+use super::arguments::{CA_INSIDE, Setting, Variables, arguments};
 use super::descriptor::descriptor;
 use super::report::{digest, published};
 use crate::adapters::docker::{Docker, DockerAddress};
 use crate::adapters::private_folder::PrivateFolder;
 use crate::adapters::process::{Command, Exit, Limits, ProcessError, Stop, run};
+use crate::domain::build_variables::{CERTIFICATE_VARIABLES, is_variable_name};
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::lifecycle_phase::{LifecyclePhase, failed_with};
 use crate::domain::redact::Redactor;
@@ -148,7 +149,7 @@ impl PackBuilder {
         if matches!(self.docker.address(), DockerAddress::Unix(_)) {
             let mut all: Vec<(&str, &str)> = Vec::new();
             if build.ca_bundle.is_some() {
-                let own = CA_VARIABLES.iter().filter(|name| !build.env.contains_key(**name));
+                let own = CERTIFICATE_VARIABLES.iter().filter(|name| !build.env.contains_key(**name));
                 all.extend(own.map(|name| (*name, CA_INSIDE)));
             }
             all.extend(known.iter().map(|(key, value)| (key.as_str(), value.expose_secret())));
@@ -185,10 +186,6 @@ struct Prepared {
     command: Command,
     report: PathBuf,
     _folder: PrivateFolder,
-}
-
-fn is_variable_name(key: &str) -> bool {
-    !key.is_empty() && !key.starts_with('.') && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 fn not_possible(reason: String) -> ImageBuildError {
@@ -288,7 +285,7 @@ impl PackBuilder {
             .as_deref()
             .and_then(digest)
             .ok_or_else(|| Failure::refused("find the digest of the new image", "pack left no report of it"))?;
-        Ok(BuiltImage { image: build.image.clone(), digest, layers: seen.layers })
+        Ok(BuiltImage { image: build.image.clone(), digest, layers: seen.layers, layout: None })
     }
 }
 

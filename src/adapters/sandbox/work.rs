@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// When the future is dropped, the flag that `work` was given turns true, and the drop waits until `work` has seen it: what it
 /// cleans up is gone then.
-pub(super) async fn beside<T: Send + 'static>(
+pub(in crate::adapters) async fn beside<T: Send + 'static>(
     work: impl FnOnce(Arc<AtomicBool>) -> T + Send + 'static,
 ) -> io::Result<T> {
     let stop = Arc::new(AtomicBool::new(false));

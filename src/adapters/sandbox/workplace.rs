@@ -16,15 +16,18 @@ use crate::lifecycle::{Folder, Folders, Owner};
 
 /// The name of a certificate bundle in the platform folder.
 const CERTIFICATES: &str = "ca-certificates.crt";
+/// The name of the folder with added buildpacks there.
+const BUILDPACKS: &str = "buildpacks";
 
 /// The folders of one build, and what runs its programs. Dropped, all of it is removed; also when packhorse is killed.
 pub struct Workplace {
     folders: Folders,
     sandbox: Sandbox,
     account: Account,
+    spool: PathBuf,
     // In this order: the janitor gives up its watch once the folders are gone.
     _private: PrivateFolder,
-    _build: Option<PrivateFolder>,
+    _build: PrivateFolder,
     _janitor: Janitor,
 }
 
@@ -46,10 +49,14 @@ impl Workplace {
         let more = Folder::new("/var/tmp", owned(build.path().join("var-tmp"), 0o1777, None)?);
         let platform = Folder::new("/platform", owned(private.path().join("platform"), 0o755, None)?);
         owned(platform.host.join("env"), 0o755, None)?;
+        let spool = owned(build.path().join("spool"), 0o700, None)?;
+        // Mounted there, as programs need not fit into memory.
+        owned(platform.host.join(BUILDPACKS), 0o755, None)?;
+        let added = Folder::new(platform.inside.join(BUILDPACKS), owned(build.path().join(BUILDPACKS), 0o755, None)?);
         let writable =
             |folder: &Folder| Shared { host: folder.host.clone(), inside: folder.inside.clone(), writable: true };
         let mut shared: Vec<Shared> = [&app, &layers, &temporary, &more].map(writable).to_vec();
-        shared.push(Shared { writable: false, ..writable(&platform) });
+        shared.extend([&platform, &added].map(|folder| Shared { writable: false, ..writable(folder) }));
         // A home in one of these folders is there already, and one that is the root is nobody's.
         let is_apart =
             |home: &Path| home.parent().is_some() && !shared.iter().any(|folder| home.starts_with(&folder.inside));
@@ -62,30 +69,34 @@ impl Workplace {
             layers,
             platform,
             cnb: Folder::new("/cnb", rootfs.folder.join("cnb")),
+            added: Some(added),
             scratch: temporary,
             owner,
         };
         let sandbox = Sandbox::over(helper, &rootfs.folder, account.clone(), users, &shared);
-        Ok(Self { folders, sandbox, account, _private: private, _build: Some(build), _janitor: janitor })
+        Ok(Self { folders, sandbox, account, spool, _private: private, _build: build, _janitor: janitor })
     }
 
     /// The builder image in which packhorse itself runs: `/workspace` and `/layers` are the image's own.
     ///
     /// As root, what is made there is given to the CNB user, and only that user and root see the secrets.
     pub fn in_place(account: Account, helper: &Path) -> io::Result<Self> {
-        let private = PrivateFolder::new()?;
-        let janitor = Janitor::over(helper, &[private.path()])?;
+        // Memory has little room in a container, and runs no programs.
+        let (private, build) = (PrivateFolder::new()?, PrivateFolder::within(&std::env::temp_dir())?);
+        let janitor = Janitor::over(helper, &[build.path(), private.path()])?;
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: account.uid, gid: account.gid });
-        if let Some(owner) = owner {
-            rustix::fs::chown(private.path(), None, Some(Gid::from_raw(owner.gid)))?;
-            fs::set_permissions(private.path(), Permissions::from_mode(0o710))?;
+        for folder in owner.iter().flat_map(|_| [private.path(), build.path()]) {
+            rustix::fs::chown(folder, None, Some(Gid::from_raw(account.gid)))?;
+            fs::set_permissions(folder, Permissions::from_mode(0o710))?;
         }
         let platform = owned(private.path().join("platform"), 0o755, None)?;
         owned(platform.join("env"), 0o755, None)?;
-        let scratch = owned(private.path().join("scratch"), 0o755, owner)?;
-        let folders = Folders { platform: Folder::in_place(platform), ..Folders::in_place(scratch, owner) };
+        let scratch = owned(build.path().join("scratch"), 0o755, owner)?;
+        let spool = owned(build.path().join("spool"), 0o700, None)?;
+        let added = Some(Folder::in_place(owned(build.path().join(BUILDPACKS), 0o755, None)?));
+        let folders = Folders { platform: Folder::in_place(platform), added, ..Folders::in_place(scratch, owner) };
         let sandbox = Sandbox::in_place(helper, &account);
-        Ok(Self { folders, sandbox, account, _private: private, _build: None, _janitor: janitor })
+        Ok(Self { folders, sandbox, account, spool, _private: private, _build: build, _janitor: janitor })
     }
 
     /// The folders.
@@ -101,6 +112,11 @@ impl Workplace {
     /// As whom buildpacks run.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// A folder on disk for the engine's own files, which buildpacks do not see.
+    pub fn spool(&self) -> &Path {
+        &self.spool
     }
 
     /// Hands a variable to the buildpacks, as a file in memory.

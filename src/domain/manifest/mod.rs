@@ -28,4 +28,4 @@ pub use node::Located;
 pub use plan::{AppPlan, BuilderChoice, BuilderReason, ManifestFiles, Resolved, TestPlan, resolve};
 pub use problem::{ManifestError, Parsed, Position, Problem, ProblemKind, Problems, SourceFile, Span};
 pub use procfile::Procfile;
-pub use project_toml::ProjectToml;
+pub use project_toml::{ProjectBuildpack, ProjectToml};

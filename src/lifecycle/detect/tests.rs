@@ -63,6 +63,7 @@ impl Builder {
             layers: folder("layers"),
             platform: folder("platform"),
             cnb: folder("cnb"),
+            added: None,
             scratch: folder("scratch"),
             owner: None,
         };

@@ -70,8 +70,10 @@ pub(super) async fn export(export: Export<'_>) -> Result<Exported, ExportError> 
 /// Brings the layers of the run image to where the image goes. That needs nothing of the build, and may be done meanwhile.
 pub async fn take_base(run_image: Origin<'_>, target: &dyn ImageTarget) -> Result<(), ExportError> {
     let Origin { image, source } = run_image;
-    stream::iter(image.layers().map(|(_, layer)| layer))
-        .map(|layer| target.take_layer(source, image, layer))
+    // Owned, or the compiler cannot tell that the whole may move between threads.
+    let layers: Vec<Descriptor> = image.layers().map(|(_, layer)| layer.clone()).collect();
+    stream::iter(layers)
+        .map(|layer| async move { target.take_layer(source, image, &layer).await })
         .buffer_unordered(TAKEN_AT_ONCE)
         .try_for_each(|_| async { Ok(()) })
         .await?;

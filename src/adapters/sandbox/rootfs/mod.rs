@@ -111,8 +111,11 @@ impl RootStore {
         let store = |source| RootfsError::Store { folder: self.folder.clone(), source };
         let root = new.join(ROOT);
         fs::DirBuilder::new().mode(0o755).create(&root).map_err(store)?;
-        let downloads = image.layers().enumerate().map(|(number, (diff_id, layer))| async move {
-            Ok::<_, RootfsError>((number, diff_id.clone(), download(source, image, layer, new).await?))
+        // Owned, or the compiler cannot tell that the whole may move between threads.
+        let layers: Vec<(Digest, Descriptor)> =
+            image.layers().map(|(diff_id, layer)| (diff_id.clone(), layer.clone())).collect();
+        let downloads = layers.into_iter().enumerate().map(|(number, (diff_id, layer))| async move {
+            Ok::<_, RootfsError>((number, diff_id, download(source, image, &layer, new).await?))
         });
         let mut downloads = futures_util::stream::iter(downloads).buffered(AT_ONCE);
         let mut budget = Budget::new(self.limits);

@@ -1,0 +1,144 @@
+//! Where an app image goes: to its registry, to the Docker daemon, or into a folder where there is no daemon.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::unix::pipe;
+use tokio_util::io::ReaderStream;
+
+use super::builder::EmbeddedSettings;
+use super::images::{Found, Images, failure};
+use super::kept::{self, Kept};
+use super::told::Told;
+use crate::adapters::docker::Docker;
+use crate::adapters::sandbox::beside;
+use crate::image::{
+    Digest, ImageReference, ImageSource as _, ImageTarget, Layout, Platform, Registry, RegistryTarget, SourceImage,
+    docker_archive,
+};
+use crate::ports::container_engine::ContainerEngine as _;
+use crate::ports::failure::Failure;
+use crate::ports::image_builder::{BuiltImage, ImageBuild, ImageBuildError};
+
+/// How much of an archive is handed to the daemon at once.
+const PIECE: usize = 256 * 1024;
+
+/// Where an app image goes.
+pub(super) enum Destination {
+    Registry(RegistryTarget),
+    /// A folder that has this image only. The daemon, where there is one, gets it from there: so the next build finds its layers
+    /// without asking the daemon, which gives them out only as a whole.
+    Folder {
+        layout: Layout,
+        docker: Option<Docker>,
+        _kept: Kept,
+    },
+}
+
+impl Destination {
+    pub(super) async fn of(
+        settings: &EmbeddedSettings,
+        images: &Images,
+        build: &ImageBuild,
+        name: &ImageReference,
+        told: &Told<'_>,
+    ) -> Result<Self, ImageBuildError> {
+        if build.publish {
+            return Ok(Self::Registry(RegistryTarget::new(images.client.clone(), name.repository().clone())));
+        }
+        let docker = settings.docker.clone();
+        let layout = match &docker {
+            Some(_) => Layout::at(kept::for_docker(&settings.cache, name.repository())),
+            None => Layout::below(&kept::images(&settings.cache), name),
+        };
+        let kept = Kept::take(&settings.cache, layout.folder(), told).await;
+        let kept = kept.map_err(|error| Failure::refused(format!("use `{}`", layout.folder().display()), error))?;
+        Ok(Self::Folder { layout, docker, _kept: kept })
+    }
+
+    /// The registry that the image goes to.
+    pub(super) fn registry<'n>(&self, name: &'n ImageReference) -> Option<&'n Registry> {
+        matches!(self, Self::Registry(_)).then(|| name.registry())
+    }
+
+    pub(super) fn target(&self) -> &dyn ImageTarget {
+        match self {
+            Self::Registry(target) => target,
+            Self::Folder { layout, .. } => layout,
+        }
+    }
+
+    /// Finds the image before; one that is damaged is as good as none.
+    pub(super) async fn previous(
+        &self,
+        images: &Images,
+        build: &ImageBuild,
+        name: &ImageReference,
+    ) -> Result<Option<Found>, ImageBuildError> {
+        match self {
+            Self::Registry(_) => Ok(images.find(build.previous_image.as_deref().unwrap_or(&build.image)).await?),
+            Self::Folder { layout, .. } => {
+                let image = layout.image(name, &Platform::host()).await.ok().flatten();
+                let image = image.filter(|image| image.check().is_ok() && is_whole(layout, image));
+                Ok(image.map(|image| Found { image, source: Arc::new(layout.clone()) }))
+            }
+        }
+    }
+
+    /// Brings an exported image to where it is used, and tells where that is.
+    pub(super) async fn deliver(
+        &self,
+        build: &ImageBuild,
+        name: &ImageReference,
+        digest: Digest,
+        told: &Told<'_>,
+    ) -> Result<BuiltImage, ImageBuildError> {
+        let built = |digest: String, layout: Option<PathBuf>| BuiltImage {
+            image: build.image.clone(),
+            digest,
+            layers: told.layers(),
+            layout,
+        };
+        let Self::Folder { layout, docker, .. } = self else { return Ok(built(digest.to_string(), None)) };
+        let image = layout.image(&name.repository().at(digest.clone()), &Platform::host()).await;
+        let image = image.map_err(|error| failure(error, &build.image))?;
+        let image =
+            image.ok_or_else(|| Failure::NotFound { what: format!("the image `{name}` that was just made") })?;
+        kept::keep_only(layout, &image).map_err(|error| Failure::refused("remove what an older image left", error))?;
+        let Some(docker) = docker else {
+            told.say(&format!("The image lies in the OCI layout `{}`", layout.folder().display()));
+            return Ok(built(digest.to_string(), Some(layout.folder().to_owned())));
+        };
+        load(docker, layout, &image, name).await?;
+        Ok(built(docker.image(&build.image).await?.id, None))
+    }
+}
+
+fn is_whole(layout: &Layout, image: &SourceImage) -> bool {
+    image
+        .manifest
+        .layers
+        .iter()
+        .all(|layer| fs::metadata(layout.blob_path(&layer.digest)).is_ok_and(|blob| blob.len() == layer.size))
+}
+
+/// Hands an image to the daemon, piece by piece: nothing is written in between.
+async fn load(docker: &Docker, layout: &Layout, image: &SourceImage, name: &ImageReference) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::refused("hand the image to Docker", error);
+    let (from_us, to_docker) = io::pipe().map_err(failed)?;
+    let archive = pipe::Receiver::from_owned_fd(OwnedFd::from(from_us)).map_err(failed)?;
+    let (layout, image, name) = (layout.clone(), image.clone(), name.clone());
+    // Ends with its reader, which goes when nobody waits for the daemon any more.
+    let writing = beside(move |_| {
+        let out = io::BufWriter::with_capacity(PIECE, to_docker);
+        docker_archive::write_image(out, &layout, &image, std::slice::from_ref(&name))
+    });
+    let loading = docker.load_images(ReaderStream::with_capacity(archive, PIECE));
+    let (written, loaded) = tokio::join!(writing, loading);
+    // Where the daemon refused, the writer failed too, and only the daemon knows why.
+    loaded?;
+    written.map_err(failed)?.map_err(failed)
+}

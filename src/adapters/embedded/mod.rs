@@ -1,0 +1,14 @@
+//! The engine `embedded`: our own lifecycle over a builder's files, without Docker and without `pack`.
+
+mod app_files;
+mod base;
+mod builder;
+mod destination;
+mod failure;
+mod images;
+mod kept;
+mod order;
+mod told;
+
+pub use builder::{EmbeddedBuilder, EmbeddedSettings};
+pub use kept::kept_folders;
