@@ -107,7 +107,7 @@ pub fn for_cause(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(cause) = next {
-        text.push_str(&cause.to_string().to_lowercase());
+        text.push_str(&cause.to_string());
         text.push('\n');
         next = cause.source();
     }
@@ -116,7 +116,8 @@ pub fn for_cause(error: &(dyn Error + 'static)) -> Vec<String> {
 
 /// Returns the next steps known for a failure told in words; only the first that fits, so that advice stays short.
 pub fn for_text(text: &str) -> Vec<String> {
-    let text = text.to_lowercase();
+    // The registry's name is no sign of a daemon.
+    let text = text.to_lowercase().replace("docker.io", "the registry");
     let fits = |known: &&Known| known.signs.iter().all(|any| any.iter().any(|sign| text.contains(sign)));
     KNOWN.iter().find(fits).map(|known| known.steps.iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
@@ -136,6 +137,7 @@ mod tests {
             ("the credential provider was not enabled: no providers in chain provided credentials", "AWS_PROFILE"),
             ("could not push to the registry: 403 Forbidden", "docker login"),
             ("invalid peer certificate: UnknownIssuer", "--ca-bundle"),
+            ("docker.io did not answer: dns error: no records found", "check the network and the name"),
             ("write layer: No space left on device (os error 28)", "free disk space"),
             ("user is not authorized to perform: ssm:GetParameter", "names the action"),
         ];

@@ -1,5 +1,7 @@
 //! Runs a build: gathers what the lifecycle needs, and hands it over.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -193,6 +195,9 @@ async fn bring_app(workplace: &Workplace, build: &ImageBuild, project: &ProjectT
         owner: folders.owner,
     };
     let doing = "bring the app's files to where they are built";
+    // As `pack` has it: an app may write into its own folder, as whatever user it runs.
+    let open = Permissions::from_mode(0o777);
+    std::fs::set_permissions(&folders.app.host, open).map_err(|error| Failure::refused(doing, error))?;
     let copied = beside(move |stop| copy.run(&stop)).await.map_err(|error| Failure::refused(doing, error))?;
     Ok(copied.map_err(|error| Failure::refused(doing, error))?)
 }

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::account::Account;
 use super::executor::{Janitor, Sandbox, Shared, Users};
+use super::remove_tree;
 use super::rootfs::Rootfs;
 use crate::adapters::private_folder::PrivateFolder;
 use crate::lifecycle::{Folder, Folders, Owner};
@@ -25,6 +26,7 @@ pub struct Workplace {
     sandbox: Sandbox,
     account: Account,
     spool: PathBuf,
+    _emptied: Option<Emptied>,
     // In this order: the janitor gives up its watch once the folders are gone.
     _private: PrivateFolder,
     _build: PrivateFolder,
@@ -74,13 +76,15 @@ impl Workplace {
             owner,
         };
         let sandbox = Sandbox::over(helper, &rootfs.folder, account.clone(), users, &shared);
-        Ok(Self { folders, sandbox, account, spool, _private: private, _build: build, _janitor: janitor })
+        Ok(Self { folders, sandbox, account, spool, _emptied: None, _private: private, _build: build, _janitor: janitor })
     }
 
-    /// The builder image in which packhorse itself runs: `/workspace` and `/layers` are the image's own.
+    /// The builder image in which packhorse itself runs: `/workspace` and `/layers` are the image's own, which must be empty, and
+    /// are emptied afterwards. A killed build leaves them as they are for the next one.
     ///
     /// As root, what is made there is given to the CNB user, and only that user and root see the secrets.
     pub fn in_place(account: Account, helper: &Path) -> io::Result<Self> {
+        let emptied = Some(Emptied::take()?);
         // Memory has little room in a container, and runs no programs.
         let (private, build) = (PrivateFolder::new()?, PrivateFolder::within(&std::env::temp_dir())?);
         let janitor = Janitor::over(helper, &[build.path(), private.path()])?;
@@ -96,7 +100,7 @@ impl Workplace {
         let added = Some(Folder::in_place(owned(build.path().join(BUILDPACKS), 0o755, None)?));
         let folders = Folders { platform: Folder::in_place(platform), added, ..Folders::in_place(scratch, owner) };
         let sandbox = Sandbox::in_place(helper, &account);
-        Ok(Self { folders, sandbox, account, spool, _private: private, _build: build, _janitor: janitor })
+        Ok(Self { folders, sandbox, account, spool, _emptied: emptied, _private: private, _build: build, _janitor: janitor })
     }
 
     /// The folders.
@@ -132,6 +136,51 @@ impl Workplace {
         let folder = self.folders.platform.join(CERTIFICATES);
         readable(&folder.host, &fs::read(bundle)?)?;
         Ok(folder.inside)
+    }
+}
+
+/// The image's own folders in which a build works in place.
+const OWN: [&str; 2] = ["/workspace", "/layers"];
+/// What tells that what lies there is a build's.
+const MARK: &str = "/layers/.packhorse";
+
+/// The image's own folders, empty. Dropped, they are emptied again.
+struct Emptied;
+
+impl Emptied {
+    fn take() -> io::Result<Self> {
+        if !Path::new(MARK).exists() {
+            for folder in OWN {
+                if fs::read_dir(folder)?.next().is_some() {
+                    return Err(io::Error::other(format!(
+                        "`{folder}` is not empty, and it is where an app is built in place: move what is there elsewhere"
+                    )));
+                }
+            }
+            fs::write(MARK, "")?;
+        }
+        Self::empty()?;
+        Ok(Self)
+    }
+
+    fn empty() -> io::Result<()> {
+        for folder in OWN {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path != Path::new(MARK) {
+                    remove_tree(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        if Self::empty().is_ok() {
+            let _ = fs::remove_file(MARK);
+        }
     }
 }
 
