@@ -247,13 +247,19 @@ fn what_cannot_be_built_is_told_with_its_way_out() {
         let text = ran.to_string().replace(&registry, "REGISTRY").replace(&bench.name, "NAME");
         text.replace(&bench.path("").display().to_string(), "/BENCH/")
     };
-    let missing = format!("{}/no/such:builder", parts::registry());
-    let no_builder = format!("{}/packhorse/run:debian-12", parts::registry());
-    insta::assert_snapshot!("builder_missing", told(&missing, &[]));
-    insta::assert_snapshot!("no_builder", told(&no_builder, &[]));
-    insta::assert_snapshot!("buildpack_missing", told(&parts::builder(), &["--buildpack", "urn:cnb:builder:no/such"]));
-    insta::assert_snapshot!("nothing_detected", {
+    let registry = parts::registry();
+    let missing = format!("{registry}/no/such:builder");
+    let no_builder = format!("{registry}/packhorse/run:debian-12");
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("sha256:[0-9a-f]{64}", "DIGEST");
+    settings.add_filter(r"in \d+\.\d s", "in TIME");
+    settings.add_filter("Unpacking .*\n", "");
+    settings.bind(|| {
+        insta::assert_snapshot!("builder_missing", told(&missing, &[]));
+        insta::assert_snapshot!("no_builder", told(&no_builder, &[]));
+        let flags = ["--buildpack", "urn:cnb:builder:no/such"];
+        insta::assert_snapshot!("buildpack_missing", told(&parts::builder(), &flags));
         fs::remove_file(bench.app().join("Procfile")).unwrap();
-        told(&parts::builder(), &[])
+        insta::assert_snapshot!("nothing_detected", told(&parts::builder(), &[]));
     });
 }

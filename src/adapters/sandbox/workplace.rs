@@ -76,7 +76,16 @@ impl Workplace {
             owner,
         };
         let sandbox = Sandbox::over(helper, &rootfs.folder, account.clone(), users, &shared);
-        Ok(Self { folders, sandbox, account, spool, _emptied: None, _private: private, _build: build, _janitor: janitor })
+        Ok(Self {
+            folders,
+            sandbox,
+            account,
+            spool,
+            _emptied: None,
+            _private: private,
+            _build: build,
+            _janitor: janitor,
+        })
     }
 
     /// The builder image in which packhorse itself runs: `/workspace` and `/layers` are the image's own, which must be empty, and
@@ -100,7 +109,16 @@ impl Workplace {
         let added = Some(Folder::in_place(owned(build.path().join(BUILDPACKS), 0o755, None)?));
         let folders = Folders { platform: Folder::in_place(platform), added, ..Folders::in_place(scratch, owner) };
         let sandbox = Sandbox::in_place(helper, &account);
-        Ok(Self { folders, sandbox, account, spool, _emptied: emptied, _private: private, _build: build, _janitor: janitor })
+        Ok(Self {
+            folders,
+            sandbox,
+            account,
+            spool,
+            _emptied: emptied,
+            _private: private,
+            _build: build,
+            _janitor: janitor,
+        })
     }
 
     /// The folders.
