@@ -132,7 +132,7 @@ fn a_failed_build_ends_with_1_its_step_and_its_last_lines() {
 #[ignore = "needs Docker Engine 20.10 and pack"]
 fn a_daemon_too_old_to_keep_an_image_is_refused_before_anything_is_built() {
     let app = app(PROCFILE);
-    let flags = ["--tag", "ph-image-old", "--builder", &parts::builder_local()];
+    let flags = ["--engine", "pack", "--tag", "ph-image-old", "--builder", &parts::builder_local()];
     let output = image_build(app.path(), &flags).env("DOCKER_HOST", parts::docker_old()).output().unwrap();
     let said = said(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");

@@ -175,6 +175,7 @@ async fn what_is_wrong_before_the_image_build_is_told_in_its_place() {
 #[ignore = "needs the registry, moto and DynamoDB Local"]
 async fn a_build_without_docker_says_so_in_its_log_and_in_its_records() {
     let account = Account::new().await.with("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let account = account.with("PACKHORSE_ENGINE", "pack");
     // An existing buildspec goes on without a daemon; this one would not get beyond its `install` phase.
     fs::remove_file(account.path("bin/docker")).unwrap();
     fs::write(account.path("bin/docker"), "#!/bin/sh\n").unwrap();
