@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 
 use super::app_files::{AppFiles, Copy};
 use super::base::{Base, is_inside_a_builder};
 use super::destination::Destination;
 use super::failure::{ENGINE, not_possible, of_create};
-use super::images::Images;
+use super::images::{Found, Images};
 use super::kept::{self, Kept};
 use super::order;
 use super::told::Told;
@@ -104,7 +104,7 @@ impl ImageBuilder for EmbeddedBuilder {
     }
 
     async fn build(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, ImageBuildError> {
-        let redactor = Redactor::new(build.env.values().map(|value| value.expose_secret()));
+        let redactor = Redactor::new(build.env.values().map(ExposeSecret::expose_secret));
         let told = Told::new(output, redactor, build.verbose);
         tokio::select! {
             biased;
@@ -141,7 +141,7 @@ impl EmbeddedBuilder {
             user: CnbUser { uid: account.uid, gid: account.gid },
             exec_env: EXEC_ENV,
             run_image: run_image.origin(),
-            previous: previous.as_ref().map(|found| found.origin()),
+            previous: previous.as_ref().map(Found::origin),
             cache,
             skip_layers: build.cache == Cache::None,
             launcher: launcher(&base, build)?,
