@@ -83,8 +83,13 @@ pub fn run_images(folders: &Folders) -> io::Result<Vec<RunImageNames>> {
     Ok(file.images)
 }
 
-/// Returns the names of a run image in the builder's `run.toml`: the entry that has it, else the first one.
-pub fn run_image_names(folders: &Folders, run_image: &ImageReference) -> io::Result<RunImageNames> {
+/// Returns the names of a run image in the builder's `run.toml`: the entry that has it, else the name that was chosen, else the
+/// first entry.
+pub fn run_image_names(
+    folders: &Folders,
+    run_image: &ImageReference,
+    chosen: Option<&str>,
+) -> io::Result<RunImageNames> {
     let images = run_images(folders)?;
     let same = |name: &String| {
         name.parse::<ImageReference>().is_ok_and(|name| {
@@ -92,7 +97,8 @@ pub fn run_image_names(folders: &Folders, run_image: &ImageReference) -> io::Res
         })
     };
     let named = |entry: &&RunImageNames| same(&entry.image) || entry.mirrors.iter().any(same);
-    Ok(images.iter().find(named).or(images.first()).cloned().unwrap_or_default())
+    let chosen = chosen.map(|name| RunImageNames { image: name.to_owned(), mirrors: Vec::new() });
+    Ok(images.iter().find(named).cloned().or(chosen).or(images.first().cloned()).unwrap_or_default())
 }
 
 /// Returns a reference as Go writes it: with Docker Hub's older name.

@@ -40,6 +40,8 @@ pub struct Create<'a> {
     pub exec_env: &'a str,
     /// The run image.
     pub run_image: Origin<'a>,
+    /// Its name, where it is not the builder's own choice.
+    pub chosen_run_image: Option<&'a str>,
     /// The image before.
     pub previous: Option<Origin<'a>>,
     /// Layers kept between builds.
@@ -122,7 +124,7 @@ impl Create<'_> {
         log.phase("ANALYZING");
         let run_config = &self.run_image.image.config;
         let target = analyze::target(run_config, folders, log)?;
-        let names = analyze::run_image_names(folders, &self.run_image.image.reference);
+        let names = analyze::run_image_names(folders, &self.run_image.image.reference, self.chosen_run_image);
         let run_image_names = names.map_err(|source| CreateError::Builder { file: "run.toml".to_owned(), source })?;
         let previous_layers = analyze::previous_layers(self.previous);
         let site = Site { folders, executor: self.executor, log, target: &target, exec_env: self.exec_env };

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::Ran;
+#[cfg(feature = "aws")]
+use crate::support::aws::Bucket;
 use crate::support::docker::docker;
-use crate::support::embedded::{Bench, config, copy_to_layout, layers, start_and_wait_for};
+use crate::support::embedded::{Bench, config, copy_to_layout, layers, only_for_arm, start_and_wait_for};
 use crate::support::parts;
 use crate::support::sandbox::processes_with;
+#[cfg(feature = "aws")]
+use crate::support::step::Steps;
 
 /// How long the remains of a killed build may be seen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -262,4 +266,58 @@ fn what_cannot_be_built_is_told_with_its_way_out() {
         fs::remove_file(bench.app().join("Procfile")).unwrap();
         insta::assert_snapshot!("nothing_detected", told(&parts::builder(), &[]));
     });
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and the registry"]
+fn where_the_kernel_allows_no_sandbox_the_way_out_is_told() {
+    let bench = Bench::small();
+    let mount = |from: &Path, to: &str| format!("{}:{to}:ro", from.display());
+    // A container with Docker's default profile, and no builder image.
+    let run_image = format!("{}/packhorse/run:debian-12", parts::registry());
+    let output = Command::new(parts::docker_cli())
+        .args(["run", "--rm", "--network", "host", "--user", "0:0", "--name", &bench.name])
+        .args(["--volume", &mount(Path::new(env!("CARGO_BIN_EXE_packhorse")), "/opt/packhorse")])
+        .args(["--volume", &mount(&bench.app(), "/src"), "--entrypoint", "/opt/packhorse", &run_image])
+        .args(["image", "build", "/src", "--engine", "embedded", "--publish", "--tag", &bench.tag("1")])
+        .args(["--builder", &parts::builder()])
+        .output()
+        .unwrap();
+    insta::assert_snapshot!("no_sandbox", Ran::from(output).to_string());
+}
+
+#[tokio::test]
+#[ignore = "needs the registry"]
+async fn a_builder_for_other_machines_only_is_told_from_one_that_is_missing() {
+    let bench = Bench::small();
+    let builder = bench.tag("elsewhere");
+    only_for_arm(&parts::builder(), &builder).await;
+    let flags =
+        ["image", "build", "--engine", "embedded", "--publish", "--tag", &bench.tag("1"), "--builder", &builder];
+    let ran = Ran::from(bench.command(&flags).output().unwrap());
+    let told = ran.to_string().replace(&parts::registry(), "REGISTRY").replace(&bench.name, "NAME");
+    insta::assert_snapshot!("builder_for_others", told);
+}
+
+#[cfg(feature = "aws")]
+#[test]
+#[ignore = "needs the registry and moto"]
+fn a_build_in_codebuild_needs_no_docker() {
+    let (bench, bucket) = (Bench::small(), Bucket::make());
+    let steps = Steps::named(&bench.name)
+        .with("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .with("PACKHORSE_CACHE_DIR", &bench.path("cache").display().to_string())
+        .with("APPPACK_DEBUG", "1")
+        .with("ARTIFACT_BUCKET", &bucket.name);
+    steps.write("app.json", &serde_json::json!({ "stack": parts::builder() }).to_string());
+    for verb in ["prebuild", "build"] {
+        let ran = steps.run(verb);
+        assert_eq!(ran.code, 0, "{verb}: {ran}");
+    }
+    let log = steps.read("build.log").unwrap();
+    for words in ["(embedded)", "Engine embedded: there is no Docker", "===> EXPORTING", "*** Images (sha256:"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert!(steps.read("metadata.toml").unwrap().contains("type = \"web\""));
+    assert_eq!(bench.left(), Vec::<std::path::PathBuf>::new());
 }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use crate::support::docker::{docker, random_name};
-use crate::support::parts;
+use crate::support::{parts, sandbox};
 
 /// How long anything may take that a test waits for; the guestbook's first build downloads what it needs.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -404,6 +404,39 @@ fn the_guestbook_ends_with_a_url_that_keeps_entries() {
     let page = ask(&address, "GET", "/", "");
     assert!(answers(&page), "{page}");
     assert!(page.contains("Rivers and roads"), "{page}");
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and the registry"]
+fn the_guestbook_runs_from_an_image_that_packhorse_itself_has_made() {
+    let app = App::guestbook();
+    let cache = app.parent.path().join("cache");
+    fs::create_dir_all(sandbox::roots()).unwrap();
+    fs::create_dir(&cache).unwrap();
+    std::os::unix::fs::symlink(sandbox::roots(), cache.join("roots")).unwrap();
+    let mut command = app.command("up");
+    command
+        .args(["--port", &free_port(), "--engine", "embedded", "--builder", &parts::builder()])
+        .args(["--ca-bundle", &parts::ca_bundle()])
+        .env("PACKHORSE_PACK", "/nonexistent/pack")
+        .env("PACKHORSE_CACHE_DIR", &cache);
+    let mut up = Up::start(command);
+    let address = up.live();
+    assert!(answers(&ask(&address, "GET", "/", "")), "the guestbook does not answer");
+    assert!(up.stderr.lock().unwrap().contains("Engine embedded: as asked for"));
+    up.interrupt();
+    let ended = up.end();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(fs::read_dir(cache.join("builds")).unwrap().count(), 0);
+
+    // What the builds have kept goes with the rest.
+    let kept = |name: &str| fs::read_dir(cache.join(name)).unwrap().count();
+    assert_eq!((kept("layers"), kept("docker")), (1, 1));
+    let mut command = app.command("down");
+    command.arg("--volumes").env("PACKHORSE_CACHE_DIR", &cache);
+    let ended = Up::start(command).end();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!((kept("layers"), kept("docker")), (0, 0));
 }
 
 #[test]

@@ -210,6 +210,7 @@ impl Bench {
             user: CnbUser { uid: CNB.uid, gid: CNB.gid },
             exec_env: "production",
             run_image: Origin { image: &run_image, source: &source },
+            chosen_run_image: None,
             previous: previous.as_ref().map(|image| Origin { image, source: &source }),
             cache: Some(&cache),
             skip_layers: false,

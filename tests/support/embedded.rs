@@ -10,7 +10,7 @@ use std::sync::Arc;
 use packhorse::image::credentials::Anonymous;
 use packhorse::image::{
     Descriptor, ImageConfig, ImageReference, ImageSource, ImageTarget as _, Layout, Platform, RegistryClient,
-    RegistryOptions,
+    RegistryOptions, RegistryTarget, media_type,
 };
 
 use super::docker::{Broom, random_name};
@@ -177,6 +177,23 @@ pub(crate) async fn copy_to_layout(image: &str, folder: &Path) {
     let entry = Descriptor::of(&raw.media_type, &raw.bytes);
     let index = serde_json::json!({ "schemaVersion": 2, "manifests": [entry] });
     fs::write(folder.join("index.json"), index.to_string()).unwrap();
+}
+
+/// Gives an image a name under which it is for arm64 only.
+pub(crate) async fn only_for_arm(image: &str, name: &str) {
+    let (client, from, to) =
+        (client(), image.parse::<ImageReference>().unwrap(), name.parse::<ImageReference>().unwrap());
+    let image = ImageSource::image(&client, &from, &Platform::host()).await.unwrap().unwrap();
+    let target = RegistryTarget::new(client.clone(), to.repository().clone());
+    for blob in image.manifest.layers.iter().chain([&image.manifest.config]) {
+        target.take_layer(&client, &image, blob).await.unwrap();
+    }
+    let raw = client.manifest(&from.repository().at(image.digest.clone())).await.unwrap();
+    let mut entry = Descriptor::of(&raw.media_type, &raw.bytes);
+    client.put_manifest(&to.repository().at(raw.digest), &raw.media_type, raw.bytes).await.unwrap();
+    entry.platform = Some(Platform::linux("arm64"));
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
+    client.put_manifest(&to, media_type::OCI_INDEX, index.to_string().into()).await.unwrap();
 }
 
 /// Each layer's digest with what history says of it, to be compared as a whole.

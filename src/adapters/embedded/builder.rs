@@ -128,7 +128,7 @@ impl EmbeddedBuilder {
         let destination = Destination::of(settings, &images, build, &name, told).await?;
         let run_image = base.run_image(&images, build, destination.registry(&name)).await?;
         told.say(&format!("Run image {}", run_image.image.pinned()));
-        let previous = destination.previous(&images, build, &name).await?;
+        let previous = destination.previous(&images, build, &name, told).await?;
         let cache = self.cache(build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
         let packing = Packing::new(workplace)?;
@@ -141,6 +141,7 @@ impl EmbeddedBuilder {
             user: CnbUser { uid: account.uid, gid: account.gid },
             exec_env: EXEC_ENV,
             run_image: run_image.origin(),
+            chosen_run_image: build.run_image.as_deref(),
             previous: previous.as_ref().map(Found::origin),
             cache,
             skip_layers: build.cache == Cache::None,

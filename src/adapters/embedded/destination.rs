@@ -20,7 +20,7 @@ use crate::image::{
     docker_archive,
 };
 use crate::ports::container_engine::ContainerEngine as _;
-use crate::ports::failure::Failure;
+use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::{BuiltImage, ImageBuild, ImageBuildError};
 
 /// How much of an archive is handed to the daemon at once.
@@ -77,9 +77,16 @@ impl Destination {
         images: &Images,
         build: &ImageBuild,
         name: &ImageReference,
+        told: &Told<'_>,
     ) -> Result<Option<Found>, ImageBuildError> {
         match self {
-            Self::Registry(_) => Ok(images.find(build.previous_image.as_deref().unwrap_or(&build.image)).await?),
+            Self::Registry(_) => match images.find(build.previous_image.as_deref().unwrap_or(&build.image)).await {
+                Err(failure @ Failure::Refused { .. }) => {
+                    told.say(&format!("Warning: the image before cannot be used: {}", chain(&failure)));
+                    Ok(None)
+                }
+                result => Ok(result?),
+            },
             Self::Folder { layout, .. } => {
                 let image = layout.image(name, &Platform::host()).await.ok().flatten();
                 let image = image.filter(|image| image.check().is_ok() && is_whole(layout, image));
@@ -96,13 +103,13 @@ impl Destination {
         digest: Digest,
         told: &Told<'_>,
     ) -> Result<BuiltImage, ImageBuildError> {
-        let built = |digest: String, layout: Option<PathBuf>| BuiltImage {
+        let image_in = |digest: String, layout: Option<PathBuf>| BuiltImage {
             image: build.image.clone(),
             digest,
             layers: told.layers(),
             layout,
         };
-        let Self::Folder { layout, docker, .. } = self else { return Ok(built(digest.to_string(), None)) };
+        let Self::Folder { layout, docker, .. } = self else { return Ok(image_in(digest.to_string(), None)) };
         let image = layout.image(&name.repository().at(digest.clone()), &Platform::host()).await;
         let image = image.map_err(|error| failure(error, &build.image))?;
         let image =
@@ -110,10 +117,10 @@ impl Destination {
         kept::keep_only(layout, &image).map_err(|error| Failure::refused("remove what an older image left", error))?;
         let Some(docker) = docker else {
             told.say(&format!("The image lies in the OCI layout `{}`", layout.folder().display()));
-            return Ok(built(digest.to_string(), Some(layout.folder().to_owned())));
+            return Ok(image_in(digest.to_string(), Some(layout.folder().to_owned())));
         };
         load(docker, layout, &image, name).await?;
-        Ok(built(docker.image(&build.image).await?.id, None))
+        Ok(image_in(docker.image(&build.image).await?.id, None))
     }
 }
 
