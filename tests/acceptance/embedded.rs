@@ -62,6 +62,7 @@ fn build_in_place(bench: &Bench, user: &str) -> Ran {
         .args(["--volume", &mount(Path::new(&parts::ca_bundle()), "/opt/ca.pem")])
         .args(["--env", "PACKHORSE_CA_BUNDLE=/opt/ca.pem", "--entrypoint", "/opt/packhorse", &parts::builder()])
         .args(["image", "build", "/src", "--publish", "--tag", &bench.tag(&format!("in-place-{}", &user[..1]))])
+        .args(["--builder", &parts::builder()])
         .output()
         .unwrap();
     Ran::from(output)
