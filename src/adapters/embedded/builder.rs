@@ -29,7 +29,7 @@ use crate::image::draft::CREATED;
 use crate::image::layer::{Compression, FileSource, Packer};
 use crate::image::{CredentialSource, ImageReference};
 use crate::lifecycle::Create;
-use crate::lifecycle::cache::LayerCache;
+use crate::lifecycle::cache::{ImageCache, LayerCache};
 use crate::lifecycle::export::{CnbUser, Launcher};
 use crate::lifecycle::metadata::LauncherMetadata;
 use crate::ports::failure::{Failure, chain};
@@ -129,7 +129,7 @@ impl EmbeddedBuilder {
         let run_image = base.run_image(&images, build, destination.registry(&name)).await?;
         told.say(&format!("Run image {}", run_image.image.pinned()));
         let previous = destination.previous(&images, build, &name, told).await?;
-        let cache = self.cache(build, told).await;
+        let cache = self.cache(&images, build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
         let packing = Packing::new(workplace)?;
         let account = workplace.account();
@@ -157,19 +157,23 @@ impl EmbeddedBuilder {
         destination.deliver(build, &name, exported.digest, told).await
     }
 
-    /// Takes the folder of the cache. A build never fails for it.
-    async fn cache(&self, build: &ImageBuild, told: &Told<'_>) -> Option<(LayerCache, Kept)> {
-        let name = match &build.cache {
-            Cache::Volume(name) => name,
-            Cache::Image { image, .. } => image,
-            Cache::None => return None,
+    /// Makes the cache ready, with the folder that must be kept meanwhile. A build never fails for it.
+    async fn cache(&self, images: &Images, build: &ImageBuild, told: &Told<'_>) -> Option<(LayerCache, Option<Kept>)> {
+        let unusable = |error: &dyn std::error::Error| {
+            told.say(&format!("Warning: the cache cannot be used ({}): building without it", chain(error)));
         };
-        let folder = kept::layers(&self.settings.cache, name);
-        match Kept::take(&self.settings.cache, &folder, told).await {
-            Ok(kept) => Some((LayerCache::new(folder), kept)),
-            Err(error) => {
-                told.say(&format!("Warning: the cache cannot be used ({error}): building without it"));
-                None
+        match &build.cache {
+            Cache::None => None,
+            Cache::Volume(name) => {
+                let folder = kept::layers(&self.settings.cache, name);
+                let kept = Kept::take(&self.settings.cache, &folder, told).await;
+                let kept = kept.inspect_err(|error| unusable(error)).ok()?;
+                Some((LayerCache::new(folder), Some(kept)))
+            }
+            Cache::Image { image, fallback } => {
+                let image = image.parse().inspect_err(|error| unusable(error)).ok()?;
+                let fallbacks = fallback.iter().filter_map(|name| name.parse().ok()).collect();
+                Some((LayerCache::in_registry(ImageCache::new(&images.client, image, fallbacks)), None))
             }
         }
     }
