@@ -45,7 +45,7 @@ async fn an_apps_layers_are_those_that_pack_makes_of_it() {
 async fn an_ordinary_user_makes_the_same_image_as_root() {
     let root = Bench::small();
     root.publish("root", &["--engine", "embedded"]);
-    let stranger = Bench::small().as_a_stranger();
+    let stranger = Bench::small().of_a_stranger();
     let ran = stranger.publish("stranger", &["--engine", "embedded"]);
     let (one, other) = (config(&root.tag("root")).await, config(&stranger.tag("stranger")).await);
     assert_eq!(layers(&one), layers(&other), "{ran}");

@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// The program runs as a user without any rights, who has a cache of its own.
-    pub(crate) fn as_a_stranger(mut self) -> Self {
+    pub(crate) fn of_a_stranger(mut self) -> Self {
         self.stranger = true;
         fs::remove_file(self.path("cache/roots")).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_packhorse"), self.path("packhorse")).unwrap();
@@ -209,9 +209,8 @@ pub(crate) fn start_and_wait_for(mut command: Command, words: &str) -> Child {
     let mut said = String::new();
     loop {
         let before = said.len();
-        if lines.read_line(&mut said).unwrap() == 0 {
-            panic!("it ended: {:?}\n{said}", child.wait());
-        }
+        let read = lines.read_line(&mut said).unwrap();
+        assert!(read > 0, "it ended: {:?}\n{said}", child.wait());
         if said[before..].contains(words) {
             break;
         }
