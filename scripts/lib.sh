@@ -13,6 +13,7 @@ logs=$cache/logs
 debian13=$tools/debian-13                # private root with Docker Engine 26
 pack_bin=$tools/bin/pack                 # pack 0.40.2
 lifecycle_tgz=$tools/lifecycle.tgz       # lifecycle 0.21.0, as `pack builder create` takes it
+lifecycle_dir=$tools/lifecycle/lifecycle # its programs
 docker26=$tools/bin/docker26             # CLI (with buildx) of the newer engine
 docker20=$tools/bin/docker20             # CLI of the older engine
 moto_bin=$tools/moto/bin/moto_server

@@ -1,4 +1,6 @@
-//! Versions of the Buildpack API.
+//! Versions of the Buildpack API and of the Platform API.
+//!
+//! The launcher has this file as well.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +8,15 @@ use std::str::FromStr;
 /// The Platform API as which this lifecycle behaves; app images carry it as `CNB_PLATFORM_API`.
 pub const PLATFORM_API: &str = "0.15";
 
-/// A version of the Buildpack API, `major.minor`; `major` alone means minor 0.
+/// A version of one of the two APIs, `major.minor`; `major` alone means minor 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BuildpackApi {
+pub struct ApiVersion {
     major: u32,
     minor: u32,
 }
 
-impl BuildpackApi {
-    /// The oldest one that is accepted.
+impl ApiVersion {
+    /// The oldest Buildpack API that is accepted.
     pub const OLDEST: Self = Self::new(0, 7);
     /// `CNB_PLATFORM_DIR` and its like are set; a process may have a working directory.
     pub const DIRECTORIES_IN_ENV: Self = Self::new(0, 8);
@@ -24,31 +26,39 @@ impl BuildpackApi {
     pub const TARGETS: Self = Self::new(0, 10);
     /// `CNB_EXEC_ENV` is set, and buildpacks say for which they are meant.
     pub const EXEC_ENV: Self = Self::new(0, 12);
-    /// The newest one that is accepted.
+    /// The newest Buildpack API that is accepted.
     pub const NEWEST: Self = Self::new(0, 12);
 
-    const fn new(major: u32, minor: u32) -> Self {
+    /// Returns a version.
+    pub const fn new(major: u32, minor: u32) -> Self {
         Self { major, minor }
     }
 
-    /// Tells whether this lifecycle can run buildpacks of this version.
+    /// Tells whether this lifecycle can run buildpacks of this version of the Buildpack API.
     pub fn is_supported(self) -> bool {
         (Self::OLDEST..=Self::NEWEST).contains(&self)
     }
 }
 
-impl fmt::Display for BuildpackApi {
+impl fmt::Display for ApiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
 /// A text is not a version of an API.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("could not parse `{0}` as a Buildpack API version: it is written `major.minor`")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidApi(String);
 
-impl FromStr for BuildpackApi {
+impl fmt::Display for InvalidApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not parse `{}` as an API version: it is written `major.minor`", self.0)
+    }
+}
+
+impl std::error::Error for InvalidApi {}
+
+impl FromStr for ApiVersion {
     type Err = InvalidApi;
 
     fn from_str(text: &str) -> Result<Self, InvalidApi> {
@@ -70,7 +80,7 @@ mod tests {
 
     #[test]
     fn versions_compare_by_number_and_not_by_text() {
-        let api = |text: &str| text.parse::<BuildpackApi>().unwrap();
+        let api = |text: &str| text.parse::<ApiVersion>().unwrap();
         assert!(api("0.10") > api("0.9"));
         assert_eq!(api("1"), api("1.0"));
         for (text, supported) in [("0.6", false), ("0.7", true), ("0.12", true), ("0.13", false), ("1", false)] {
@@ -81,7 +91,7 @@ mod tests {
     #[test]
     fn other_texts_are_no_versions() {
         for text in ["", "0.", ".1", "0.1.2", "v0.1", "-1", "0.-1", "+0.1", "99999999999.0"] {
-            assert!(text.parse::<BuildpackApi>().is_err(), "{text}");
+            assert!(text.parse::<ApiVersion>().is_err(), "{text}");
         }
     }
 }

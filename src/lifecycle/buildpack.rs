@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::api::{BuildpackApi, InvalidApi};
+use super::api::{ApiVersion, InvalidApi};
 use super::order::{BuildpackId, Order};
 use super::target::{Distro, Target};
 
@@ -63,13 +63,13 @@ impl Buildpack {
     }
 
     /// Returns the version of the Buildpack API.
-    pub fn parsed_api(&self) -> Result<BuildpackApi, InvalidApi> {
+    pub fn parsed_api(&self) -> Result<ApiVersion, InvalidApi> {
         self.api.parse()
     }
 
     /// Tells whether the buildpack takes part in this execution environment; before API 0.12 all do.
     pub fn runs_in(&self, exec_env: &str) -> bool {
-        let declares = self.parsed_api().is_ok_and(|api| api >= BuildpackApi::EXEC_ENV);
+        let declares = self.parsed_api().is_ok_and(|api| api >= ApiVersion::EXEC_ENV);
         let names = |wanted: &str| self.exec_env.iter().any(|name| name == wanted);
         !declares || self.exec_env.is_empty() || names("*") || names(exec_env)
     }
@@ -138,7 +138,7 @@ impl Raw {
         if !self.targets.is_empty() {
             return self.targets.clone();
         }
-        let since_targets = self.api.parse::<BuildpackApi>().is_ok_and(|api| api >= BuildpackApi::TARGETS);
+        let since_targets = self.api.parse::<ApiVersion>().is_ok_and(|api| api >= ApiVersion::TARGETS);
         let of_stack = |stack: &Stack| match stack.id.as_str() {
             "io.buildpacks.stacks.bionic" if since_targets || self.stacks.len() == 1 => Some(bionic()),
             "*" => Some(Target::default()),

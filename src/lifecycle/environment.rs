@@ -1,6 +1,7 @@
 //! The environment of buildpacks and of processes: what is inherited, and how files of env folders change it.
 //!
-//! The rules are those of the Buildpack API 0.7 to 0.12; values are bytes and may hold anything but NUL.
+//! The rules are those of the Buildpack API 0.7 to 0.12; values are bytes and may hold anything but NUL. The launcher has this file
+//! as well.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

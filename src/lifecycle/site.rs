@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::api::BuildpackApi;
+use super::api::ApiVersion;
 use super::environment::{Unsuffixed, Variables};
 use super::executor::{Executor, Program};
 use super::folders::Folders;
@@ -45,8 +45,8 @@ impl Site<'_> {
         let mut set = |name: &str, value: OsString| env.insert(name.into(), value);
         set("CNB_BUILDPACK_DIR", folder.clone().into());
         // A description whose version is not one was refused long before.
-        let api = buildpack.parsed_api().unwrap_or(BuildpackApi::OLDEST);
-        if api >= BuildpackApi::DIRECTORIES_IN_ENV {
+        let api = buildpack.parsed_api().unwrap_or(ApiVersion::OLDEST);
+        if api >= ApiVersion::DIRECTORIES_IN_ENV {
             set("CNB_PLATFORM_DIR", platform.clone().into());
             match call {
                 Call::Detect { plan } => {
@@ -58,12 +58,12 @@ impl Site<'_> {
                 }
             }
         }
-        if api >= BuildpackApi::TARGETS {
+        if api >= ApiVersion::TARGETS {
             for (name, value) in self.target.variables() {
                 set(name, value.into());
             }
         }
-        if api >= BuildpackApi::EXEC_ENV && !self.exec_env.is_empty() {
+        if api >= ApiVersion::EXEC_ENV && !self.exec_env.is_empty() {
             set("CNB_EXEC_ENV", self.exec_env.into());
         }
         let (program, arguments): (_, Vec<&Path>) = match call {

@@ -18,6 +18,7 @@ mod image_build;
 mod image_rebase;
 #[cfg(feature = "aws")]
 mod lane_faults;
+mod launcher;
 mod lifecycle;
 mod pack;
 mod planted_secret;

@@ -21,6 +21,16 @@ pub(crate) fn pack() -> String {
     part("PACKHORSE_TEST_PACK")
 }
 
+/// Folder with the programs of the Go lifecycle.
+pub(crate) fn lifecycle() -> String {
+    part("PACKHORSE_TEST_LIFECYCLE")
+}
+
+/// Folder with a buildpack that was compiled with libcnb.
+pub(crate) fn libcnb_buildpack() -> String {
+    part("PACKHORSE_TEST_LIBCNB_BUILDPACK")
+}
+
 /// Host and port of a real registry, plain HTTP, delete enabled.
 pub(crate) fn registry() -> String {
     part("PACKHORSE_TEST_REGISTRY")

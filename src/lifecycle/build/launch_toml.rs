@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Broken;
-use crate::lifecycle::api::BuildpackApi;
+use crate::lifecycle::api::ApiVersion;
 use crate::lifecycle::buildpack::Buildpack;
 use crate::lifecycle::folders::Folders;
 use crate::lifecycle::go_json;
@@ -127,7 +127,7 @@ struct RawProcess {
 /// Reads processes, labels and slices, by the rules of the buildpack's API.
 pub(super) fn read_launch(site: &Site<'_>, path: &Path, buildpack: &Buildpack) -> Result<LaunchToml, Broken> {
     let RawLaunch { labels, processes, slices, bom } = read_toml(site.folders, path, |_| Ok(()))?;
-    let api = buildpack.parsed_api().unwrap_or(BuildpackApi::OLDEST);
+    let api = buildpack.parsed_api().unwrap_or(ApiVersion::OLDEST);
     if processes.iter().filter(|process| process.default).count() > 1 {
         return Err(Broken::Rule("multiple default process types aren't allowed".to_owned()));
     }
@@ -139,9 +139,9 @@ pub(super) fn read_launch(site: &Site<'_>, path: &Path, buildpack: &Buildpack) -
     Ok(LaunchToml { labels, processes: read, slices, bom })
 }
 
-fn process(site: &Site<'_>, raw: RawProcess, api: BuildpackApi, buildpack: &Buildpack) -> Result<Process, Broken> {
+fn process(site: &Site<'_>, raw: RawProcess, api: ApiVersion, buildpack: &Buildpack) -> Result<Process, Broken> {
     let RawProcess { kind, command, args, direct, mut working_dir, exec_env, .. } = raw;
-    let (command, direct) = if api >= BuildpackApi::LIST_COMMANDS {
+    let (command, direct) = if api >= ApiVersion::LIST_COMMANDS {
         if direct.is_some() {
             return Err(Broken::Rule("process.direct is not supported on this buildpack version".to_owned()));
         }
@@ -156,7 +156,7 @@ fn process(site: &Site<'_>, raw: RawProcess, api: BuildpackApi, buildpack: &Buil
         };
         (vec![command], direct.unwrap_or(false))
     };
-    if api < BuildpackApi::DIRECTORIES_IN_ENV && !working_dir.is_empty() {
+    if api < ApiVersion::DIRECTORIES_IN_ENV && !working_dir.is_empty() {
         site.log.warn(format_args!(
             "process working directory isn't supported in this buildpack api version. Ignoring working directory for process '{kind}'"
         ));

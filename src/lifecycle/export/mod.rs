@@ -3,6 +3,7 @@
 mod app_image;
 mod at_hand;
 mod cached;
+mod launcher;
 mod layers;
 
 use std::io;
@@ -12,17 +13,18 @@ use super::cache::{Found, LayerCache, NewLayers};
 use super::folders::Folders;
 use super::labels::{LayersMetadata, RunImageNames};
 use super::layer_dir::LayerFileError;
-use super::metadata::{BuildMetadata, LauncherMetadata, Member};
+use super::metadata::{BuildMetadata, Member};
 use super::restore::Restored;
 use super::site::Site;
 use super::slices::SliceError;
-use crate::image::layer::{FileSource, LayerError, Ownership, Packer, Root};
+use crate::image::layer::{LayerError, Ownership, Packer, Root};
 use crate::image::sending::SendError;
 use crate::image::{Digest, ImageError, ImageReference, ImageSource, ImageTarget, SourceImage};
 
 pub use app_image::take_base;
 pub use at_hand::AtHand;
 pub use cached::{Cached, store};
+pub use launcher::Launcher;
 pub(super) use layers::folder;
 
 /// The CNB user, to whom layers belong inside.
@@ -41,17 +43,6 @@ pub struct Origin<'a> {
     pub image: &'a SourceImage,
     /// Where it lies.
     pub source: &'a dyn ImageSource,
-}
-
-/// The launcher of the app image.
-#[derive(Debug, Clone)]
-pub struct Launcher {
-    /// The program.
-    pub program: FileSource,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its origin, as the label has it.
-    pub metadata: LauncherMetadata,
 }
 
 /// What is to be exported, and where to.
