@@ -80,7 +80,7 @@ pub enum CreateError {
         source: io::Error,
     },
     /// The builder has image extensions.
-    #[error("detected order contains extensions which is not supported by the creator")]
+    #[error("failed to detect: detected order contains extensions which is not supported by the creator")]
     Extensions,
     /// While looking for buildpacks.
     #[error("failed to detect")]

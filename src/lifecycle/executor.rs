@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -38,6 +39,41 @@ impl Exit {
         match self {
             Self::Exited(code) => code,
             Self::Signaled(_) => -1,
+        }
+    }
+}
+
+/// What Go calls the signals from 1 on.
+const SIGNALS: [&str; 15] = [
+    "hangup",
+    "interrupt",
+    "quit",
+    "illegal instruction",
+    "trace/breakpoint trap",
+    "aborted",
+    "bus error",
+    "floating point exception",
+    "killed",
+    "user defined signal 1",
+    "segmentation fault",
+    "user defined signal 2",
+    "broken pipe",
+    "alarm clock",
+    "terminated",
+];
+
+impl fmt::Display for Exit {
+    /// Writes it in Go's words, which people search for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Signaled(signal) => {
+                let known = usize::try_from(*signal).ok().and_then(|signal| SIGNALS.get(signal.checked_sub(1)?));
+                match known {
+                    Some(name) => write!(f, "signal: {name}"),
+                    None => write!(f, "signal: signal {signal}"),
+                }
+            }
         }
     }
 }

@@ -273,4 +273,4 @@ pub fn buildpack_plan(requires: &[Require]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

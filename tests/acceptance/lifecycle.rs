@@ -1,6 +1,7 @@
 //! The embedded lifecycle beside the Go one: same layers, same config, same labels.
 
-use crate::support::creator::{Bench, assert_same_image};
+use crate::support::creator::{Bench, Built, assert_same_image};
+use crate::support::parts;
 
 async fn same_from_both(bench: &Bench) {
     let theirs = bench.theirs().await;
@@ -60,30 +61,127 @@ async fn processes_of_older_apis_are_those_of_the_go_lifecycle() {
     same_from_both(&Bench::new(&["old-processes oldest-processes"])).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Docker Engine 26 and the registry"]
-async fn second_build_finds_what_the_first_left_whichever_lifecycle_did_it() {
-    let bench = Bench::new(&["reuse sbom"]).with_file("file", "x");
+/// Builds twice with each, handing images and caches over: theirs, then ours and theirs after it; then theirs and ours after ours.
+async fn second_builds_are_the_same(bench: &Bench) {
     let first = bench.theirs().await;
     assert_same_image(&bench.ours(None).await.unwrap(), &first);
 
-    // Ours after theirs, from their image and their cache.
     bench.hand_their_cache_to_us();
     let ours = bench.ours(Some("theirs")).await.unwrap();
     let theirs = bench.theirs().await;
     assert_same_image(&ours, &theirs);
-    let lines = |said: &str, word: &str| {
-        let mut lines: Vec<_> = said.lines().filter(|line| line.contains(word)).map(ToOwned::to_owned).collect();
+    assert_said_the_same_of_layers(&ours, &theirs);
+
+    bench.hand_our_cache_to_them();
+    let theirs = bench.theirs_after("ours").await.unwrap();
+    let ours = bench.ours(Some("ours")).await.unwrap();
+    assert_same_image(&ours, &theirs);
+    assert_said_the_same_of_layers(&ours, &theirs);
+}
+
+fn assert_said_the_same_of_layers(ours: &Built, theirs: &Built) {
+    let lines = |built: &Built, word: &str| {
+        // The Go lifecycle copies a cached layer that it has just linked once more.
+        let told = built.said.lines().filter(|line| line.contains(word) && !line.contains("cache layer"));
+        // Of images the names differ.
+        let told = told.map(|line| line.split(" from image ").next().unwrap_or_default().to_owned());
+        let mut lines: Vec<_> = told.collect();
         lines.sort();
         lines
     };
-    for word in ["Restoring ", "Reus", "found ", "Adding layer", "Removing "] {
-        let mut their_lines = lines(&theirs.said, word);
-        // The Go lifecycle copies a cached layer that it has just linked once more.
-        their_lines.retain(|line| !line.contains("cache layer"));
-        let mut our_lines = lines(&ours.said, word);
-        our_lines.retain(|line| !line.contains("cache layer"));
-        assert_eq!(our_lines, their_lines, "{}\n{}", theirs.said, ours.said);
+    for word in ["Restoring ", "Reus", "found ", "restored", "made", "Adding layer", "Removing "] {
+        assert_eq!(lines(ours, word), lines(theirs, word), "{}\n{}", theirs.said, ours.said);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker Engine 26 and the registry"]
+async fn second_build_finds_what_the_first_left_whichever_lifecycle_did_it() {
+    second_builds_are_the_same(&Bench::new(&["reuse sbom"]).with_file("file", "x")).await;
+}
+
+fn compiled() -> Bench {
+    Bench::new(&["libcnb"])
+        .with_buildpack("libcnb", parts::libcnb_buildpack())
+        .with_file("compiled", "")
+        .with_variable("USER_SET", "by the user")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker Engine 26, the registry and a buildpack compiled with libcnb"]
+async fn buildpack_compiled_with_libcnb_finds_its_layers_whichever_lifecycle_made_them() {
+    let bench = compiled();
+    second_builds_are_the_same(&bench).await;
+    let ours = bench.ours(Some("ours")).await.unwrap();
+    assert!(ours.said.contains("runtime: restored"), "{}", ours.said);
+}
+
+/// Benches whose images have processes.
+fn runnable() -> Vec<Bench> {
+    vec![
+        Bench::new(&["slices"]).with_file("a.txt", "4").with_file("static/s.css", "p {}\n"),
+        Bench::new(&["exec-d"]),
+        Bench::new(&["absent nested", "?absent nested requirer ?absent"]),
+        Bench::new(&["old-processes oldest-processes"])
+            .with_file(".profile", "export VALUE=\"$VALUE and of the app\"\n"),
+        Bench::new(&["exec-d old-processes"]),
+        compiled(),
+    ]
+}
+
+/// Fails unless each process does the same in a container of either image: by default and by its link, with and without arguments, and
+/// a command of the user.
+fn assert_run_the_same(ours: &Built, theirs: &Built) {
+    for built in [ours, theirs] {
+        Bench::pull(built);
+    }
+    let same = |options: &[&str], arguments: &[&str]| {
+        let (ours, theirs) = (Bench::run(ours, options, arguments), Bench::run(theirs, options, arguments));
+        assert_eq!(ours, theirs, "{options:?} {arguments:?}");
+        theirs
+    };
+    let mut printed = 0;
+    let kinds = theirs.process_types();
+    for kind in &kinds {
+        let link = format!("/cnb/process/{kind}");
+        let (code, lines) = same(&["--entrypoint", &link], &[]);
+        assert_ne!(code, Some(82), "{kind}: {lines:?}");
+        printed += lines.len();
+        same(&["--entrypoint", &link], &["an argument", "$HOME"]);
+    }
+    assert!(printed > 0 || kinds == ["web"], "{kinds:?}");
+    same(&[], &[]);
+    let launcher = ["--entrypoint", "/cnb/lifecycle/launcher"];
+    assert_eq!(same(&launcher, &["env; pwd; id"]).0, Some(0));
+    assert_eq!(same(&launcher, &["--", "env"]).0, Some(0));
+    assert_eq!(same(&launcher, &[]).0, Some(82));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker Engine 26, the registry and a buildpack compiled with libcnb"]
+async fn processes_run_in_containers_of_both_images() {
+    for bench in runnable() {
+        let (theirs, ours) = (bench.theirs().await, bench.ours(None).await.unwrap());
+        assert_same_image(&ours, &theirs);
+        assert_run_the_same(&ours, &theirs);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker Engine 26, the registry and a buildpack compiled with libcnb"]
+async fn builder_without_a_launcher_gets_ours_which_runs_the_same() {
+    for bench in runnable() {
+        let bench = bench.without_launcher();
+        let (theirs, ours) = (bench.theirs().await, bench.ours(None).await.unwrap());
+        let layers = |built: &Built| {
+            let names = built.config.history.iter().map(|step| step.created_by.clone());
+            names.zip(built.config.rootfs.diff_ids.clone()).collect::<Vec<_>>()
+        };
+        let pairs: Vec<_> =
+            layers(&ours).into_iter().zip(layers(&theirs)).filter(|(one, other)| one != other).collect();
+        let names: Vec<_> = pairs.iter().map(|((one, _), (other, _))| (one.as_str(), other.as_str())).collect();
+        assert_eq!(names, [("Buildpacks Application Launcher", "Buildpacks Application Launcher")]);
+        assert_run_the_same(&ours, &theirs);
     }
 }
 

@@ -20,6 +20,7 @@ mod image_rebase;
 mod lane_faults;
 mod launcher;
 mod lifecycle;
+mod lifecycle_failures;
 mod pack;
 mod planted_secret;
 mod pull_requests;

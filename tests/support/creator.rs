@@ -3,28 +3,26 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Finished};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use packhorse::image::credentials::Anonymous;
-use packhorse::image::layer::{Compression, FileSource, Layer, Packer};
-use packhorse::image::source::BlobStream;
+use packhorse::image::layer::{Compression, Packer};
+use packhorse::image::registry::RegistryTarget;
 use packhorse::image::{
-    Descriptor, Digest, ImageConfig, ImageError, ImageReference, ImageSource, ImageTarget, NewImage, Platform,
-    RegistryClient, RegistryOptions, SourceImage, Stored,
+    Digest, ImageConfig, ImageReference, ImageSource, Platform, RegistryClient, RegistryOptions, SourceImage,
 };
 use packhorse::lifecycle::cache::{ImageCache, LayerCache};
 use packhorse::lifecycle::create::Create;
 use packhorse::lifecycle::export::{CnbUser, Launcher, Origin};
 use packhorse::lifecycle::log::{Level, Log};
 use packhorse::lifecycle::metadata::LauncherMetadata;
-use packhorse::lifecycle::{CreateError, Executor, Exit, Folder, Folders, Output, Owner, Program};
+use packhorse::lifecycle::{Executor, Exit, Folder, Folders, Output, Owner, Program};
 
-use super::docker::random_name;
+use super::docker::{Broom, random_name};
 use super::parts;
 
 const CNB: Owner = Owner { uid: 1000, gid: 1000 };
@@ -36,11 +34,22 @@ pub(crate) struct Bench {
     cache_image: bool,
     name: String,
     client: RegistryClient,
+    _broom: Broom,
 }
 
 /// What a build made and said.
 pub(crate) struct Built {
+    pub(crate) image: ImageReference,
     pub(crate) config: ImageConfig,
+    pub(crate) said: String,
+}
+
+/// How a build failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: i32,
+    /// The line that says why, without `ERROR: `.
+    pub(crate) error: String,
     pub(crate) said: String,
 }
 
@@ -49,19 +58,17 @@ impl Bench {
     pub(crate) fn new(order: &[&str]) -> Self {
         let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
         let client = RegistryClient::new(options, Arc::new(Anonymous)).unwrap();
-        let bench =
-            Self { folder: tempfile::tempdir().unwrap(), cache_image: false, name: random_name("creator"), client };
+        let name = random_name("creator");
+        let (folder, _broom) = (tempfile::tempdir().unwrap(), Broom(name.clone()));
+        let bench = Self { folder, cache_image: false, name, client, _broom };
         fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let buildpacks = bench.path("cnb/buildpacks");
         fs::create_dir_all(&buildpacks).unwrap();
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/buildpacks");
         for entry in fs::read_dir(fixtures).unwrap() {
             let entry = entry.unwrap();
-            let folder = buildpacks.join(format!("test_{}", entry.file_name().to_str().unwrap()));
-            fs::create_dir(&folder).unwrap();
-            run(Command::new("cp").arg("-r").arg(entry.path()).arg(folder.join("1.0.0")));
+            bench.add_buildpack(entry.file_name().to_str().unwrap(), &entry.path());
         }
-        run(Command::new("chmod").args(["-R", "go=rX,u=rwX"]).arg(&buildpacks));
         bench.write("cnb/order.toml", &order_toml(order));
         let run_image = Self::run_image();
         bench.write("cnb/run.toml", &format!("[[images]]\nimage = \"{run_image}\"\n"));
@@ -93,6 +100,31 @@ impl Bench {
         (serde_json::from_str(label).unwrap(), layers)
     }
 
+    /// Adds a buildpack from elsewhere.
+    pub(crate) fn with_buildpack(self, name: &str, folder: impl AsRef<Path>) -> Self {
+        self.add_buildpack(name, folder.as_ref());
+        self
+    }
+
+    fn add_buildpack(&self, name: &str, from: &Path) {
+        let folder = self.path("cnb/buildpacks").join(format!("test_{name}"));
+        fs::create_dir(&folder).unwrap();
+        run(Command::new("cp").arg("-r").arg(from).arg(folder.join("1.0.0")));
+        run(Command::new("chmod").args(["-R", "go=rX,u=rwX"]).arg(&folder));
+    }
+
+    /// Adds a file of the builder, below `/cnb`.
+    pub(crate) fn with_builder_file(self, path: &str, content: &str) -> Self {
+        self.write(&format!("cnb/{path}"), content);
+        self
+    }
+
+    /// Takes the launcher out of the builder that ours works with.
+    pub(crate) fn without_launcher(self) -> Self {
+        fs::remove_file(self.path("cnb/lifecycle/launcher")).unwrap();
+        self
+    }
+
     /// Adds a file of the app.
     pub(crate) fn with_file(self, path: &str, content: &str) -> Self {
         self.write(&format!("app/{path}"), content);
@@ -111,60 +143,51 @@ impl Bench {
         self
     }
 
-    /// Builds with the Go lifecycle.
+    /// Builds with the Go lifecycle; the image before is its own last one.
     pub(crate) async fn theirs(&self) -> Built {
+        self.theirs_after("theirs").await.unwrap_or_else(|failed| panic!("{failed:?}"))
+    }
+
+    /// Builds with the Go lifecycle; the image before is `previous`, in the registry.
+    pub(crate) async fn theirs_after(&self, previous: &str) -> Result<Built, Failed> {
         let (app, layers) = self.fresh("theirs");
         let cache = self.path("theirs/cache");
-        lchown(&cache, Some(CNB.uid), Some(CNB.gid)).unwrap();
-        let mount = |from: &Path, to: &str| format!("{}:{to}", from.display());
+        run(Command::new("chown").args(["-R", "1000:1000"]).arg(&cache));
         let image = self.image("theirs");
-        let finished = docker(&[
-            "run",
-            "--rm",
-            "--network",
-            "host",
-            "--user",
-            "0:0",
-            "-v",
-            &mount(&app, "/workspace"),
-            "-v",
-            &mount(&layers, "/layers"),
-            "-v",
-            &mount(&cache, "/cache"),
-            "-v",
-            &mount(&self.path("platform"), "/platform:ro"),
-            "-v",
-            &mount(&self.path("cnb/buildpacks"), "/cnb/buildpacks:ro"),
-            "-v",
-            &mount(&self.path("cnb/order.toml"), "/cnb/order.toml:ro"),
-            "-v",
-            &mount(&self.path("cnb/run.toml"), "/cnb/run.toml:ro"),
-            "-v",
-            &mount(&self.path("cnb/build-config"), "/cnb/build-config:ro"),
-            "-e",
-            "CNB_PLATFORM_API=0.15",
-            "-e",
-            "LANG=of-the-builder",
-            "-e",
-            "NO_PROXY=nowhere",
-            "--entrypoint",
-            "/cnb/lifecycle/creator",
-            &parts::builder_local(),
-            "-no-color",
-            if self.cache_image { "-cache-image" } else { "-cache-dir" },
-            &if self.cache_image { self.image("cache").to_string() } else { "/cache".to_owned() },
-            "-run-image",
-            &Self::run_image().to_string(),
-            &image.to_string(),
-        ]);
+        let mut creator = Command::new(parts::docker_cli());
+        creator.args(["run", "--rm", "--network", "host", "--user", "0:0"]);
+        for (from, to) in [
+            (app, "/workspace"),
+            (layers, "/layers"),
+            (cache, "/cache"),
+            (self.path("platform"), "/platform:ro"),
+            (self.path("cnb/buildpacks"), "/cnb/buildpacks:ro"),
+            (self.path("cnb/order.toml"), "/cnb/order.toml:ro"),
+            (self.path("cnb/run.toml"), "/cnb/run.toml:ro"),
+            (self.path("cnb/build-config"), "/cnb/build-config:ro"),
+        ] {
+            creator.arg("-v").arg(format!("{}:{to}", from.display()));
+        }
+        for variable in ["CNB_PLATFORM_API=0.15", "LANG=of-the-builder", "NO_PROXY=nowhere"] {
+            creator.args(["-e", variable]);
+        }
+        creator.args(["--entrypoint", "/cnb/lifecycle/creator", &parts::builder_local(), "-no-color"]);
+        let cache_image = self.image("cache").to_string();
+        creator.args(if self.cache_image { ["-cache-image", &cache_image] } else { ["-cache-dir", "/cache"] });
+        creator.args(["-run-image", &Self::run_image().to_string()]);
+        creator.args(["-previous-image", &self.image(previous).to_string(), &image.to_string()]);
+        let finished = creator.output().unwrap();
         let said = [finished.stdout, finished.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
-        assert!(finished.status.success(), "{said}");
-        Built { config: self.source(&image).await.unwrap().config, said }
+        if finished.status.success() {
+            return Ok(Built { config: self.source(&image).await.unwrap().config, image, said });
+        }
+        let error = said.lines().rev().find_map(|line| line.strip_prefix("ERROR: ")).unwrap_or_default().to_owned();
+        Err(Failed { code: finished.status.code().unwrap(), error, said })
     }
 
     /// Builds with ours; the image before is `previous`, in the registry.
-    pub(crate) async fn ours(&self, previous: Option<&str>) -> Result<Built, (CreateError, String)> {
+    pub(crate) async fn ours(&self, previous: Option<&str>) -> Result<Built, Failed> {
         let (app, layers) = self.fresh("ours");
         let folders = Folders {
             root: Folder::new("/", self.path("root")),
@@ -178,15 +201,13 @@ impl Bench {
         };
         let container = Container::start(&self.name, &folders);
         let log = Said::default();
-        let source = Registry(self.client.clone());
+        let source = &self.client;
         let run_image = self.source(&Self::run_image()).await.unwrap();
         let previous = match previous {
             Some(name) => Some(self.source(&self.image(name)).await.unwrap()),
             None => None,
         };
-        let launcher = folders.cnb.host.join("lifecycle/launcher");
-        let size = fs::metadata(&launcher).unwrap().len();
-        let launcher = Launcher { program: FileSource::Path(launcher), size, metadata: LauncherMetadata::default() };
+        let launcher = Launcher::of_builder(&folders, LauncherMetadata::default()).unwrap();
         let environment = [
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/home/cnb"),
@@ -200,8 +221,9 @@ impl Bench {
         } else {
             LayerCache::new(self.path("ours/cache"))
         };
-        let kept = Kept::default();
-        let names = [self.image("ours")];
+        let image = self.image("ours");
+        let target = RegistryTarget::new(self.client.clone(), image.repository().clone());
+        let names = [image.clone()];
         let create = Create {
             folders: &folders,
             executor: &container,
@@ -209,9 +231,9 @@ impl Bench {
             environment: &environment,
             user: CnbUser { uid: CNB.uid, gid: CNB.gid },
             exec_env: "production",
-            run_image: Origin { image: &run_image, source: &source },
+            run_image: Origin { image: &run_image, source },
             chosen_run_image: None,
-            previous: previous.as_ref().map(|image| Origin { image, source: &source }),
+            previous: previous.as_ref().map(|image| Origin { image, source }),
             cache: Some(&cache),
             skip_layers: false,
             launcher,
@@ -219,23 +241,48 @@ impl Bench {
             project: "{}",
             created: packhorse::image::draft::CREATED,
             packer: Arc::new(Packer::new(self.folder.path(), Compression::Gzip).unwrap()),
-            target: &kept,
+            target: &target,
             names: &names,
         };
         let said = || log.0.lock().unwrap().clone();
         match create.run().await {
-            Ok(_) => {
-                // As it is written, which leaves more out than what is in memory.
-                let image = kept.0.lock().unwrap().take().unwrap();
-                Ok(Built { config: serde_json::from_slice(&image.config_bytes).unwrap(), said: said() })
+            // As it is written, which leaves more out than what is in memory.
+            Ok(_) => Ok(Built { config: self.source(&image).await.unwrap().config, image, said: said() }),
+            Err(error) => {
+                let code = error.exit_code().code();
+                Err(Failed { code, error: packhorse::ports::failure::chain(&error), said: said() })
             }
-            Err(error) => Err((error, said())),
         }
     }
 
     /// The folder that the Go lifecycle keeps layers in becomes the one that ours begins with.
     pub(crate) fn hand_their_cache_to_us(&self) {
+        let _ = fs::remove_dir_all(self.path("ours/cache"));
         run(Command::new("cp").arg("-r").arg(self.path("theirs/cache")).arg(self.path("ours/cache")));
+    }
+
+    /// The folder that ours keeps layers in becomes the one that the Go lifecycle begins with.
+    pub(crate) fn hand_our_cache_to_them(&self) {
+        fs::remove_dir_all(self.path("theirs/cache")).unwrap();
+        run(Command::new("cp").arg("-r").arg(self.path("ours/cache")).arg(self.path("theirs/cache")));
+    }
+
+    /// Gets an image into the engine.
+    pub(crate) fn pull(built: &Built) {
+        let finished = docker(&["pull", "--quiet", &built.image.to_string()]);
+        assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    }
+
+    /// Runs a process of an image in a container: its exit code, and all that it prints, by line.
+    pub(crate) fn run(built: &Built, options: &[&str], arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+        let mut command = Command::new(parts::docker_cli());
+        command.args(["run", "--rm", "--hostname", "app", "--network", "none"]).args(options);
+        let finished = command.arg(built.image.to_string()).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&[finished.stdout, finished.stderr].concat()).into_owned();
+        // The Go launcher hands variables on in any order.
+        let mut lines: Vec<_> = text.lines().map(ToOwned::to_owned).collect();
+        lines.sort();
+        (finished.status.code(), lines)
     }
 
     fn run_image() -> ImageReference {
@@ -247,7 +294,7 @@ impl Bench {
     }
 
     async fn source(&self, image: &ImageReference) -> Option<SourceImage> {
-        Registry(self.client.clone()).image(image, &Platform::host()).await.unwrap()
+        self.client.image(image, &Platform::host()).await.unwrap()
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -271,6 +318,16 @@ impl Bench {
         run(Command::new("chown").args(["-R", "1000:1000"]).args([&app, &layers, &self.path("scratch")]));
         run(Command::new("chmod").args(["-R", "go=rX,u=rwX"]).args([&app, &layers]));
         (app, layers)
+    }
+}
+
+impl Built {
+    /// The types of its processes.
+    pub(crate) fn process_types(&self) -> Vec<String> {
+        let label = &self.config.config.labels["io.buildpacks.build.metadata"];
+        let label: serde_json::Value = serde_json::from_str(label).unwrap();
+        let processes = label["processes"].as_array().unwrap();
+        processes.iter().map(|process| process["type"].as_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -365,7 +422,11 @@ impl Executor for Container {
         let finished = command.args(&program.argv).output().await?;
         output(&finished.stdout);
         output(&finished.stderr);
-        Ok(Exit::Exited(finished.status.code().unwrap_or(-1)))
+        // A shell's way to say that a signal ended it, which is Docker's too.
+        Ok(match finished.status.code().unwrap_or(-1) {
+            code @ 129..160 => Exit::Signaled(code - 128),
+            code => Exit::Exited(code),
+        })
     }
 
     async fn end_strays(&self) -> io::Result<()> {
@@ -388,50 +449,5 @@ impl Log for Said {
 
     fn output(&self, bytes: &[u8]) {
         self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-    }
-}
-
-struct Registry(RegistryClient);
-
-#[async_trait]
-impl ImageSource for Registry {
-    async fn image(&self, image: &ImageReference, platform: &Platform) -> Result<Option<SourceImage>, ImageError> {
-        let raw = self.0.manifest(image).await?;
-        let (digest, manifest) = self.0.image_manifest(image, platform).await?;
-        let config = self.0.config(image, platform).await?;
-        let media_type = raw.media_type;
-        Ok(Some(SourceImage { reference: image.clone(), digest, media_type, manifest, config }))
-    }
-
-    async fn blob(&self, image: &SourceImage, blob: &Descriptor) -> Result<BlobStream, ImageError> {
-        let blob = self.0.blob(image.reference.repository(), blob).await?;
-        let pieces = futures_util::stream::unfold(blob, |mut blob| async move {
-            blob.chunk().await.transpose().map(|piece| (piece.map_err(ImageError::from), blob))
-        });
-        Ok(pieces.boxed())
-    }
-}
-
-/// Keeps the image and no layer.
-#[derive(Default)]
-struct Kept(Mutex<Option<NewImage>>);
-
-#[async_trait]
-impl ImageTarget for Kept {
-    async fn put_layer(&self, _: &Layer) -> Result<Stored, ImageError> {
-        Ok(Stored::Sent)
-    }
-
-    async fn has_layer(&self, _: &Descriptor) -> Result<bool, ImageError> {
-        Ok(false)
-    }
-
-    async fn take_layer(&self, _: &dyn ImageSource, _: &SourceImage, _: &Descriptor) -> Result<Stored, ImageError> {
-        Ok(Stored::AlreadyThere)
-    }
-
-    async fn finish(&self, image: &NewImage, _: &[ImageReference]) -> Result<Digest, ImageError> {
-        *self.0.lock().unwrap() = Some(image.clone());
-        Ok(image.digest())
     }
 }

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::app_files::{AppFiles, Copy};
 use super::base::{Base, is_inside_a_builder};
 use super::destination::Destination;
-use super::failure::{ENGINE, not_possible, of_create};
+use super::failure::{ENGINE, of_create};
 use super::images::{Found, Images};
 use super::kept::{self, Kept};
 use super::order;
@@ -145,7 +145,7 @@ impl EmbeddedBuilder {
             previous: previous.as_ref().map(Found::origin),
             cache,
             skip_layers: build.cache == Cache::None,
-            launcher: launcher(&base, build)?,
+            launcher: launcher(&base)?,
             process: None,
             project: "{}",
             created: CREATED,
@@ -236,15 +236,9 @@ fn hand_over_variables(
     Ok(())
 }
 
-fn launcher(base: &Base, build: &ImageBuild) -> Result<Launcher, ImageBuildError> {
-    let missing = || {
-        not_possible(format!(
-            "the builder `{}` has no launcher (`/cnb/lifecycle/launcher`), which starts the app's processes: use another \
-             builder, or `--engine pack`",
-            build.builder
-        ))
-    };
-    let program = base.launcher().ok_or_else(missing)?;
+/// The builder's launcher; packhorse's own where it has none.
+fn launcher(base: &Base) -> Result<Launcher, ImageBuildError> {
+    let Some(program) = base.launcher() else { return Ok(Launcher::own()) };
     let size =
         std::fs::metadata(&program).map_err(|error| Failure::refused("read the builder's launcher", error))?.len();
     let metadata = LauncherMetadata { version: base.lifecycle.clone(), ..LauncherMetadata::default() };

@@ -27,7 +27,7 @@ use sbom::SbomFile;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A buildpack failed; its output says why.
-    #[error("{}", exit_text(*.exit))]
+    #[error("{exit}")]
     Buildpack {
         /// The buildpack.
         element: String,
@@ -72,13 +72,6 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-}
-
-fn exit_text(exit: Exit) -> String {
-    match exit {
-        Exit::Exited(code) => format!("exit status {code}"),
-        Exit::Signaled(signal) => format!("signal {signal}"),
-    }
 }
 
 /// Where the metadata of a build lies, inside the layers folder.

@@ -12,6 +12,7 @@ use crate::lifecycle::executor::{Executor, Exit, Output, Program};
 use crate::lifecycle::folders::{Folder, Folders};
 use crate::lifecycle::log::Recorder;
 use crate::lifecycle::order::{Element, Group};
+use crate::lifecycle::plan::{Candidate, parse_build_plan};
 use crate::lifecycle::target::RunTarget;
 
 /// Runs no program: answers with each buildpack's exit code and build plan.
@@ -283,23 +284,79 @@ fn written_out_group(elements: &[Element], composites: &BTreeMap<String, Vec<Gro
     heads.iter().flat_map(|head| rests.iter().map(move |rest| [head.clone(), rest.clone()].concat())).collect()
 }
 
-fn model(order: &[Group], composites: &BTreeMap<String, Vec<Group>>, passing: &BTreeSet<String>) -> Option<String> {
+/// What a buildpack thinks of an app, and for whom it is.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// The exit code of its detection.
+    code: i32,
+    /// Its build plan.
+    plan: &'static str,
+    meant_for: MeantFor,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum MeantFor {
+    This,
+    AnotherPlatform,
+    AnotherEnvironment,
+}
+
+/// Build plans in which needs are met, not met, met by oneself, and may be met in two ways.
+const PLANS: [&str; 7] = [
+    "",
+    "[[provides]]\nname = \"a\"",
+    "[[requires]]\nname = \"a\"",
+    "[[provides]]\nname = \"a\"\n[[requires]]\nname = \"a\"",
+    "[[provides]]\nname = \"a\"\n[[or]]",
+    "[[requires]]\nname = \"b\"\n[[or]]\n[[or.requires]]\nname = \"a\"",
+    "[[provides]]\nname = \"b\"\n[[or]]\n[[or.provides]]\nname = \"a\"",
+];
+
+/// The definition: the first group, written out, in which nobody required is missing and the plans of those who pass fit.
+fn model(order: &[Group], composites: &BTreeMap<String, Vec<Group>>, kinds: &BTreeMap<String, Kind>) -> Option<String> {
+    // Whoever was refused once stays so for the whole build, as what it says of the app does.
+    let mut refused = BTreeSet::new();
     written_out(order, composites).into_iter().find_map(|elements| {
+        let kind = |element: &Element| kinds[element.id.as_str()];
         let mut group: Vec<Element> = Vec::new();
         for element in elements {
-            if !group.iter().any(|other| other.id == element.id) {
+            let known = group.iter().any(|other| other.id == element.id);
+            if !known && kind(&element).meant_for != MeantFor::AnotherEnvironment {
                 group.push(element);
             }
         }
-        let passes = |element: &&Element| passing.contains(element.id.as_str());
-        let complete = group.iter().all(|element| element.optional || passes(&element));
-        let names: Vec<_> = group.iter().filter(passes).map(|element| element.id.to_string()).collect();
-        (complete && !names.is_empty()).then(|| names.join(" "))
+        // An optional one for another platform runs all the same.
+        let is_refused = |element: &&Element| !element.optional && kind(element).meant_for == MeantFor::AnotherPlatform;
+        refused.extend(group.iter().filter(is_refused).map(|element| element.id.clone()));
+        let passes = |element: &&Element| kind(element).code == 0 && !refused.contains(&element.id);
+        if group.iter().any(|element| !element.optional && !passes(&element)) {
+            return None;
+        }
+        let passing: Vec<_> = group.iter().filter(passes).collect();
+        let candidate = |element: &&Element| Candidate {
+            name: String::new(),
+            optional: element.optional,
+            alternatives: parse_build_plan(kind(element).plan).unwrap(),
+        };
+        let candidates: Vec<_> = passing.iter().map(candidate).collect();
+        let chosen = crate::lifecycle::plan::tests::model(&candidates)?;
+        Some(chosen.iter().map(|&index| passing[index].id.to_string()).collect::<Vec<_>>().join(" "))
     })
 }
 
-/// Composites c0 to c2, each of buildpacks and of composites with a higher number only, so that none contains itself.
-fn any_order() -> impl Strategy<Value = (Vec<Group>, BTreeMap<String, Vec<Group>>, BTreeSet<String>)> {
+fn any_kind() -> impl Strategy<Value = Kind> {
+    // Most pass, or hardly any group would.
+    let code = prop::sample::select(vec![0, 0, 0, 0, 100, 3]);
+    let plan = prop_oneof![3 => Just(PLANS[0]), 4 => prop::sample::select(PLANS.to_vec())];
+    let meant_for = prop_oneof![
+        6 => Just(MeantFor::This), 1 => Just(MeantFor::AnotherPlatform), 1 => Just(MeantFor::AnotherEnvironment)
+    ];
+    (code, plan, meant_for).prop_map(|(code, plan, meant_for)| Kind { code, plan, meant_for })
+}
+
+/// Buildpacks b0 to b3, and composites c0 to c2, each of buildpacks and of composites with a higher number only, so that none contains
+/// itself.
+fn any_order() -> impl Strategy<Value = (Vec<Group>, BTreeMap<String, Vec<Group>>, BTreeMap<String, Kind>)> {
     let group = |from: usize| {
         let ids: Vec<String> = (0..4).map(|n| format!("b{n}")).chain((from..3).map(|n| format!("c{n}"))).collect();
         let element = (prop::sample::select(ids), any::<bool>()).prop_map(|(id, optional)| Element {
@@ -313,9 +370,9 @@ fn any_order() -> impl Strategy<Value = (Vec<Group>, BTreeMap<String, Vec<Group>
     let composites = (order(1), order(2), order(3)).prop_map(|(zero, one, two)| {
         [("c0", zero), ("c1", one), ("c2", two)].map(|(id, order)| (id.to_owned(), order)).into()
     });
-    let passing = proptest::collection::btree_set(prop::sample::select(vec!["b0", "b1", "b2", "b3"]), 0..4)
-        .prop_map(|ids| ids.into_iter().map(ToOwned::to_owned).collect());
-    (order(0), composites, passing)
+    let kinds = proptest::collection::vec(any_kind(), 4)
+        .prop_map(|kinds| kinds.into_iter().enumerate().map(|(n, kind)| (format!("b{n}"), kind)).collect());
+    (order(0), composites, kinds)
 }
 
 fn text_of(group: &Group) -> String {
@@ -323,23 +380,33 @@ fn text_of(group: &Group) -> String {
     group.group.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
-
-    #[test]
-    fn nested_orders_are_tried_as_written_out((order, composites, passing) in any_order()) {
-        prop_assume!(written_out(&order, &composites).len() < 1000);
-        let mut builder = Builder::new();
-        for id in ["b0", "b1", "b2", "b3"] {
-            builder = builder.with(id, if passing.contains(id) { 0 } else { 100 }, "");
-        }
-        for (id, order) in &composites {
-            let groups: Vec<_> = order.iter().map(text_of).collect();
-            let groups: Vec<_> = groups.iter().map(String::as_str).collect();
-            builder = builder.described(id, "0.10", &order_toml(&groups));
-        }
+fn builder_of(composites: &BTreeMap<String, Vec<Group>>, kinds: &BTreeMap<String, Kind>) -> Builder {
+    let mut builder = Builder::new();
+    for (id, Kind { code, plan, meant_for }) in kinds {
+        builder = builder.with(id, *code, plan);
+        builder = match meant_for {
+            MeantFor::This => builder,
+            MeantFor::AnotherPlatform => builder.described(id, "0.12", "[[targets]]\nos = \"windows\"\n"),
+            MeantFor::AnotherEnvironment => builder.described(id, "0.12", "exec-env = [\"test\"]\n"),
+        };
+    }
+    for (id, order) in composites {
         let groups: Vec<_> = order.iter().map(text_of).collect();
         let groups: Vec<_> = groups.iter().map(String::as_str).collect();
-        prop_assert_eq!(builder.detect(&groups).ok(), model(&order, &composites, &passing));
+        builder = builder.described(id, "0.10", &order_toml(&groups));
+    }
+    builder
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn groups_are_found_as_written_out((order, composites, kinds) in any_order()) {
+        prop_assume!(written_out(&order, &composites).len() < 1000);
+        let builder = builder_of(&composites, &kinds);
+        let groups: Vec<_> = order.iter().map(text_of).collect();
+        let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+        prop_assert_eq!(builder.detect(&groups).ok(), model(&order, &composites, &kinds));
     }
 }

@@ -105,7 +105,7 @@ fn buildpack_gets_what_it_provides_until_it_is_met() {
 
 /// The definition, with no thought of speed: of all sets of candidates in which everybody fits and nobody required is missing, the
 /// largest; a trial of alternatives that has none fails, and the first that has one wins.
-fn model(candidates: &[Candidate]) -> Option<Vec<usize>> {
+pub(in crate::lifecycle) fn model(candidates: &[Candidate]) -> Option<Vec<usize>> {
     let mut trials = vec![vec![]];
     for candidate in candidates {
         trials = trials
