@@ -134,6 +134,66 @@ async fn half_a_body_each_time_ends_as_unavailable() {
     assert_eq!(server.count("GET", MANIFEST), 5);
 }
 
+/// A client that waits a moment only.
+fn impatient() -> RegistryClient {
+    let options = RegistryOptions { read_timeout: Duration::from_millis(50), ..options() };
+    RegistryClient::new(options, Arc::new(Anonymous)).unwrap()
+}
+
+#[tokio::test]
+async fn registry_that_stalls_for_a_while_is_asked_again() {
+    let server = LyingServer::start(|asked| match asked.earlier {
+        0 => Reply::silent(),
+        1 => manifest_reply().stalls_after(10),
+        _ => manifest_reply(),
+    })
+    .await;
+    assert_eq!(impatient().manifest(&image(&server)).await.unwrap().bytes, manifest());
+    assert_eq!(server.count("GET", MANIFEST), 3);
+}
+
+#[tokio::test]
+async fn registry_that_stalls_for_ever_ends_as_unavailable() {
+    for reply in [Reply::silent, || manifest_reply().stalls_after(10)] {
+        let server = LyingServer::start(move |_| reply()).await;
+        let error = impatient().manifest(&image(&server)).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+        assert!(text(&error).contains("timed out"), "{}", text(&error));
+        assert_eq!(server.count("GET", MANIFEST), 5);
+    }
+}
+
+#[tokio::test]
+async fn blob_that_stalls_ends_as_unavailable() {
+    let server = LyingServer::start(|_| Reply::new(200).body(b"layer".as_slice()).stalls_after(2)).await;
+    let descriptor = Descriptor::of(media_type::OCI_LAYER_GZIP, b"layer");
+    let error = match impatient().blob(image(&server).repository(), &descriptor).await {
+        Ok(mut blob) => loop {
+            match blob.chunk().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("half a blob passed for all of it"),
+                Err(error) => break error,
+            }
+        },
+        Err(error) => error,
+    };
+    assert!(text(&error).contains("timed out"), "{}", text(&error));
+}
+
+#[tokio::test]
+async fn upload_to_a_registry_that_stalls_ends_as_unavailable() {
+    let server = LyingServer::start(|asked| match asked.method.as_str() {
+        "HEAD" => Reply::new(404),
+        _ => Reply::silent(),
+    })
+    .await;
+    let descriptor = Descriptor::of(media_type::OCI_LAYER_GZIP, b"layer");
+    let source = Bytes::from_static(b"layer");
+    let error = impatient().upload_blob(image(&server).repository(), &descriptor, &source).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable { .. }), "{error}");
+    assert!(text(&error).contains("timed out"), "{}", text(&error));
+}
+
 #[tokio::test]
 async fn retry_after_is_waited_for() {
     let server = LyingServer::start(|asked| match asked.earlier {

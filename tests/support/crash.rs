@@ -56,6 +56,8 @@ pub(crate) struct Ran {
 
 #[derive(Default)]
 struct State {
+    /// Whether what a registry gets of an image before it has a name counts too.
+    of_blobs: bool,
     point: Option<Point>,
     victim: Option<Pid>,
     killed: bool,
@@ -101,9 +103,17 @@ impl Crash {
         format!("unix://{}", path.display())
     }
 
+    /// Counts the blobs that a registry gets as well: what begins an upload, goes on with it and ends it, and mounts.
+    pub(crate) fn of_blobs(self) -> Self {
+        self.0.0.lock().unwrap().of_blobs = true;
+        self
+    }
+
     /// Runs a program until it ends or comes to the point, where it and all its processes are killed.
     pub(crate) fn run(&self, mut command: Command, point: Option<Point>) -> Ran {
-        *self.0.0.lock().unwrap() = State { point, ..State::default() };
+        let mut state = self.0.0.lock().unwrap();
+        *state = State { point, of_blobs: state.of_blobs, ..State::default() };
+        drop(state);
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -114,7 +124,9 @@ impl Crash {
         self.0.0.lock().unwrap().victim = Some(Pid::from_child(&child));
         self.0.1.notify_all();
         let output = child.wait_with_output().unwrap();
-        let state = std::mem::take(&mut *self.0.0.lock().unwrap());
+        let mut state = self.0.0.lock().unwrap();
+        let of_blobs = state.of_blobs;
+        let state = std::mem::replace(&mut *state, State { of_blobs, ..State::default() });
         assert_eq!(state.killed, output.status.signal() == Some(9), "{output:?}");
         Ran { killed: state.killed, output, writes: state.writes }
     }
@@ -131,7 +143,8 @@ impl Crash {
         request: Request<Incoming>,
         part: Part,
     ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, Infallible> {
-        let at = write(&request).is_some_and(|name| self.comes_to_the_point(name));
+        let of_blobs = self.0.0.lock().unwrap().of_blobs;
+        let at = write(&request, of_blobs).is_some_and(|name| self.comes_to_the_point(name));
         let moment = self.0.0.lock().unwrap().point.filter(|_| at).map(|point| point.moment);
         if moment == Some(Moment::Before) {
             self.kill();
@@ -189,7 +202,7 @@ fn nothing() -> Response<BoxBody<Bytes, hyper::Error>> {
 }
 
 /// Names a request that changes something for good: an item, a parameter, an event, an object, a tag, a container, a network.
-fn write(request: &Request<Incoming>) -> Option<String> {
+fn write(request: &Request<Incoming>, of_blobs: bool) -> Option<String> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     if let Some((_, operation)) = target.split_once('.') {
         let writes = ["PutItem", "UpdateItem", "DeleteItem", "PutParameter", "PutEvents"];
@@ -198,6 +211,7 @@ fn write(request: &Request<Incoming>) -> Option<String> {
     let (method, path) = (request.method(), request.uri().path());
     let words: Vec<&str> = path.trim_matches('/').split('/').collect();
     let writes = match (method, &words[..]) {
+        (method, ["v2", ..]) if of_blobs => ![Method::GET, Method::HEAD].contains(method),
         // The registry's data plane: only what gives an image a name.
         (&Method::PUT | &Method::DELETE, ["v2", .., kind, _]) => *kind == "manifests",
         (&Method::PUT | &Method::DELETE, ["v2", ..]) => false,

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::combinators::BoxBody;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -38,12 +39,25 @@ pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Bytes,
-    breaks_after: Option<usize>,
+    end: End,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// As announced.
+    Whole,
+    /// After so many bytes the connection is dropped.
+    Breaks(usize),
+    /// After so many bytes nothing more comes, and the connection stays.
+    Stalls(usize),
+    /// Nothing comes at all, and the connection stays.
+    Silent,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), breaks_after: None }
+        Self { status, headers: Vec::new(), body: Bytes::new(), end: End::Whole }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -58,8 +72,19 @@ impl Reply {
 
     /// Announces the whole body, sends this much and drops the connection.
     pub(crate) fn breaks_after(mut self, bytes: usize) -> Self {
-        self.breaks_after = Some(bytes);
+        self.end = End::Breaks(bytes);
         self
+    }
+
+    /// Announces the whole body, sends this much and then nothing, for ever.
+    pub(crate) fn stalls_after(mut self, bytes: usize) -> Self {
+        self.end = End::Stalls(bytes);
+        self
+    }
+
+    /// Keeps the connection and never answers.
+    pub(crate) fn silent() -> Self {
+        Self { end: End::Silent, ..Self::new(200) }
     }
 }
 
@@ -115,7 +140,7 @@ async fn answer(
     request: Request<Incoming>,
     script: Arc<Script>,
     record: Arc<Mutex<Vec<Asked>>>,
-) -> Result<Response<BoxBody<Bytes, std::io::Error>>, Infallible> {
+) -> Result<Response<UnsyncBoxBody<Bytes, std::io::Error>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -133,14 +158,15 @@ async fn answer(
         response = response.header(name, value);
     }
     let length = reply.body.len();
-    let frames: Vec<std::io::Result<Frame<Bytes>>> = match reply.breaks_after {
-        Some(bytes) => {
-            vec![Ok(Frame::data(reply.body.slice(..bytes))), Err(std::io::ErrorKind::ConnectionReset.into())]
-        }
-        None => vec![Ok(Frame::data(reply.body))],
+    let begin = |bytes: usize| Ok(Frame::data(reply.body.slice(..bytes)));
+    let frames: BoxStream<'static, std::io::Result<Frame<Bytes>>> = match reply.end {
+        End::Whole => stream::iter([Ok(Frame::data(reply.body))]).boxed(),
+        End::Breaks(bytes) => stream::iter([begin(bytes), Err(std::io::ErrorKind::ConnectionReset.into())]).boxed(),
+        End::Stalls(bytes) => stream::iter([begin(bytes)]).chain(stream::pending()).boxed(),
+        End::Silent => std::future::pending().await,
     };
     if length > 0 {
         response = response.header("content-length", length);
     }
-    Ok(response.body(BodyExt::boxed(StreamBody::new(stream::iter(frames)))).unwrap())
+    Ok(response.body(BodyExt::boxed_unsync(StreamBody::new(frames))).unwrap())
 }

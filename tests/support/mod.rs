@@ -17,6 +17,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
+pub(crate) mod made_build;
 #[cfg(feature = "aws")]
 pub(crate) mod made_image;
 pub(crate) mod no_images;
