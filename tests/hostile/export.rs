@@ -60,16 +60,13 @@ async fn build_for_a_test_of_kills() {
     if let Ok(step) = std::env::var("MADE_BUILD_KILLED_AT") {
         build = build.killed_at(step.parse().unwrap());
     }
-    let exported = match std::env::var("MADE_BUILD_IMAGE") {
-        Ok(image) => {
-            let (image, client) = (image.parse::<ImageReference>().unwrap(), client());
-            let target = RegistryTarget::new(client.clone(), image.repository().clone());
-            build.run(&target, &client, &image).await.unwrap()
-        }
-        Err(_) => {
-            let layout = Layout::at(folder.join("image"));
-            build.run(&layout, &layout, &name()).await.unwrap()
-        }
+    let exported = if let Ok(image) = std::env::var("MADE_BUILD_IMAGE") {
+        let (image, client) = (image.parse::<ImageReference>().unwrap(), client());
+        let target = RegistryTarget::new(client.clone(), image.repository().clone());
+        build.run(&target, &client, &image).await.unwrap()
+    } else {
+        let layout = Layout::at(folder.join("image"));
+        build.run(&layout, &layout, &name()).await.unwrap()
     };
     println!("digest {} after {} steps", exported.digest, build.steps());
 }

@@ -59,8 +59,8 @@ impl Bench {
         let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
         let client = RegistryClient::new(options, Arc::new(Anonymous)).unwrap();
         let name = random_name("creator");
-        let (folder, _broom) = (tempfile::tempdir().unwrap(), Broom(name.clone()));
-        let bench = Self { folder, cache_image: false, name, client, _broom };
+        let (folder, broom) = (tempfile::tempdir().unwrap(), Broom(name.clone()));
+        let bench = Self { folder, cache_image: false, name, client, _broom: broom };
         fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let buildpacks = bench.path("cnb/buildpacks");
         fs::create_dir_all(&buildpacks).unwrap();
