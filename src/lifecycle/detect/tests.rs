@@ -267,11 +267,11 @@ fn list_of_buildpacks_is_aligned() {
 }
 
 /// The definition: every group that an order stands for, written out.
-fn written_out(order: &[Group], composites: &BTreeMap<String, Vec<Group>>) -> Vec<Vec<Element>> {
+fn written_out(order: &[Group], composites: &Composites) -> Vec<Vec<Element>> {
     order.iter().flat_map(|group| written_out_group(&group.group, composites)).collect()
 }
 
-fn written_out_group(elements: &[Element], composites: &BTreeMap<String, Vec<Group>>) -> Vec<Vec<Element>> {
+fn written_out_group(elements: &[Element], composites: &Composites) -> Vec<Vec<Element>> {
     let Some((first, rest)) = elements.split_first() else { return vec![Vec::new()] };
     let rests = written_out_group(rest, composites);
     let mut heads = match composites.get(first.id.as_str()) {
@@ -301,6 +301,9 @@ enum MeantFor {
     AnotherEnvironment,
 }
 
+type Composites = BTreeMap<String, Vec<Group>>;
+type Kinds = BTreeMap<String, Kind>;
+
 /// Build plans in which needs are met, not met, met by oneself, and may be met in two ways.
 const PLANS: [&str; 7] = [
     "",
@@ -313,7 +316,7 @@ const PLANS: [&str; 7] = [
 ];
 
 /// The definition: the first group, written out, in which nobody required is missing and the plans of those who pass fit.
-fn model(order: &[Group], composites: &BTreeMap<String, Vec<Group>>, kinds: &BTreeMap<String, Kind>) -> Option<String> {
+fn model(order: &[Group], composites: &Composites, kinds: &Kinds) -> Option<String> {
     // Whoever was refused once stays so for the whole build, as what it says of the app does.
     let mut refused = BTreeSet::new();
     written_out(order, composites).into_iter().find_map(|elements| {
@@ -356,7 +359,7 @@ fn any_kind() -> impl Strategy<Value = Kind> {
 
 /// Buildpacks b0 to b3, and composites c0 to c2, each of buildpacks and of composites with a higher number only, so that none contains
 /// itself.
-fn any_order() -> impl Strategy<Value = (Vec<Group>, BTreeMap<String, Vec<Group>>, BTreeMap<String, Kind>)> {
+fn any_order() -> impl Strategy<Value = (Vec<Group>, Composites, Kinds)> {
     let group = |from: usize| {
         let ids: Vec<String> = (0..4).map(|n| format!("b{n}")).chain((from..3).map(|n| format!("c{n}"))).collect();
         let element = (prop::sample::select(ids), any::<bool>()).prop_map(|(id, optional)| Element {
@@ -380,7 +383,7 @@ fn text_of(group: &Group) -> String {
     group.group.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-fn builder_of(composites: &BTreeMap<String, Vec<Group>>, kinds: &BTreeMap<String, Kind>) -> Builder {
+fn builder_of(composites: &Composites, kinds: &Kinds) -> Builder {
     let mut builder = Builder::new();
     for (id, Kind { code, plan, meant_for }) in kinds {
         builder = builder.with(id, *code, plan);
