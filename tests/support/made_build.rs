@@ -85,6 +85,7 @@ impl MadeBuild {
             user: CnbUser { uid: 1000, gid: 1000 },
             exec_env: "production",
             run_image: Origin { image: &run_image, source: &layout },
+            chosen_run_image: None,
             previous: previous_image.as_ref().map(|image| Origin { image, source: previous }),
             cache: Some(&cache),
             skip_layers: false,
@@ -107,6 +108,7 @@ impl MadeBuild {
             layers: folder("/layers", "layers"),
             platform: folder("/platform", "platform"),
             cnb: folder("/cnb", "cnb"),
+            added: None,
             scratch: folder("/tmp/scratch", "scratch"),
             owner: None,
         }
