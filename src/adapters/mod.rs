@@ -3,6 +3,7 @@
 mod artifact_key;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod bare_tests;
 pub mod docker;
 pub mod embedded;
 mod lane_document;

@@ -12,12 +12,14 @@ use crate::ui::CliError;
 
 /// Print the buildspec of a CodeBuild project
 ///
-/// For a privileged project whose image brings Docker, pack and packhorse. Put it inline into the project, where the
-/// app's own source cannot change it. With `--check`, compares a file by meaning and ends with 1 when it differs.
+/// For a privileged project whose image brings Docker, pack and packhorse; with `--unprivileged` for one whose image is a
+/// builder that packhorse was put into, where no Docker is needed. Put it inline into the project, where the app's own
+/// source cannot change it. With `--check`, compares a file by meaning and ends with 1 when it differs.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES
   packhorse buildspec > buildspec.yml
   packhorse buildspec --program /opt/packhorse/packhorse --engine pack
+  packhorse buildspec --unprivileged
   packhorse buildspec --check buildspec.yml")]
 pub struct BuildspecArgs {
     /// The program that the phases call
@@ -26,7 +28,10 @@ pub struct BuildspecArgs {
     /// The version that the program must have, checked in the install phase
     #[arg(long, value_name = "VERSION")]
     require_version: Option<String>,
-    /// The engine to set for the build; `embedded` needs no Docker
+    /// For a project without privileges: the engine is `embedded`, add-ons of tests are processes, and nothing starts Docker
+    #[arg(long, conflicts_with = "registry_mirror")]
+    unprivileged: bool,
+    /// The engine to set for the build
     #[arg(long, value_enum, default_value_t, value_name = "ENGINE")]
     engine: EngineChoice,
     /// A mirror of Docker Hub for dockerd to ask first; repeat for more
@@ -39,17 +44,21 @@ pub struct BuildspecArgs {
 
 /// Runs the command.
 pub(super) async fn run(session: &Session, args: &BuildspecArgs) -> Result<(), CliError> {
-    let engine = match args.engine {
-        EngineChoice::Auto => None,
-        EngineChoice::Pack => Some("pack"),
-        EngineChoice::Dockerfile => Some("dockerfile"),
-        EngineChoice::Embedded => Some("embedded"),
+    let engine = match (args.engine, args.unprivileged) {
+        (EngineChoice::Auto, false) => None,
+        (EngineChoice::Auto, true) | (EngineChoice::Embedded, _) => Some("embedded"),
+        (EngineChoice::Pack | EngineChoice::Dockerfile, true) => {
+            return Err(CliError::usage("only the engine `embedded` needs no Docker, and an unprivileged project has none")
+                .hint("leave `--engine` or `--unprivileged` out"));
+        }
+        (EngineChoice::Pack, false) => Some("pack"),
+        (EngineChoice::Dockerfile, false) => Some("dockerfile"),
     };
     let options = BuildspecOptions {
         program: args.program.clone(),
         version: args.require_version.clone(),
         engine: engine.map(str::to_owned),
-        docker: args.engine != EngineChoice::Embedded,
+        privileged: !args.unprivileged,
         registry_mirrors: args.registry_mirror.clone(),
         ..BuildspecOptions::default()
     };

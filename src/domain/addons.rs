@@ -1,4 +1,4 @@
-//! Add-ons as containers beside the tests: images, names, variables and readiness.
+//! Add-ons beside the tests, as containers or as processes: images, programs, names, variables and readiness.
 
 use super::manifest::AddonKind;
 
@@ -53,6 +53,44 @@ pub fn rules(kind: AddonKind) -> AddonRules {
             env: &[],
             ready: &["redis-cli", "ping"],
         },
+    }
+}
+
+/// What it takes to run a kind of add-on without containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessRules {
+    /// The programs that are needed; of each, any of these names will do.
+    pub programs: &'static [&'static [&'static str]],
+    /// Folders beyond `PATH` in which versions of it are installed: what stands before and after the version.
+    pub versions: &'static [(&'static str, &'static str)],
+    /// What it is called, and the package of Debian that has it.
+    pub package: (&'static str, &'static str),
+}
+
+/// Returns what it takes to run a kind of add-on as a process.
+pub fn process_rules(kind: AddonKind) -> ProcessRules {
+    match kind {
+        AddonKind::Postgres => ProcessRules {
+            programs: &[&["postgres"], &["initdb"], &["pg_isready"]],
+            // Debian and Red Hat; neither is in `PATH`.
+            versions: &[("/usr/lib/postgresql/", "/bin"), ("/usr/pgsql-", "/bin")],
+            package: ("PostgreSQL", "postgresql"),
+        },
+        AddonKind::Redis => ProcessRules {
+            programs: &[&["redis-server", "valkey-server"], &["redis-cli", "valkey-cli"]],
+            versions: &[],
+            package: ("Redis", "redis-server"),
+        },
+    }
+}
+
+/// Returns the value of an add-on's variable where it runs as a process and listens on this port of the loopback.
+///
+/// The password keeps out whatever else runs on the machine: there is no network of its own here. It consists of letters and digits.
+pub fn process_url(kind: AddonKind, port: u16, password: &str) -> String {
+    match kind {
+        AddonKind::Postgres => format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"),
+        AddonKind::Redis => format!("redis://:{password}@127.0.0.1:{port}"),
     }
 }
 

@@ -1,11 +1,11 @@
-//! The buildspec of a privileged CodeBuild project: rendered from a template, and compared by meaning.
+//! The buildspec of a CodeBuild project: rendered from a template, and compared by meaning.
 
 use serde_yaml::Value;
 
 use super::namespace::Namespace;
 
 /// The template; lines that begin with `#@` are ours, `@word@` is filled in.
-const TEMPLATE: &str = include_str!("../../buildspec/privileged.yml");
+const TEMPLATE: &str = include_str!("../../buildspec/template.yml");
 
 /// What varies between buildspecs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,9 @@ pub struct BuildspecOptions {
     pub version: Option<String>,
     /// The engine to use; the program's own choice when none.
     pub engine: Option<String>,
-    /// Whether the install phase starts Docker where none runs.
-    pub docker: bool,
+    /// Whether the project is privileged: then the install phase starts Docker where none runs. Else there is no Docker, and the
+    /// image of the project is a builder in which packhorse builds in place.
+    pub privileged: bool,
     /// Mirrors of Docker Hub that dockerd asks first.
     pub registry_mirrors: Vec<String>,
 }
@@ -31,7 +32,7 @@ impl Default for BuildspecOptions {
             program: "packhorse".to_owned(),
             version: None,
             engine: None,
-            docker: true,
+            privileged: true,
             registry_mirrors: Vec::new(),
         }
     }
@@ -55,7 +56,7 @@ pub enum BuildspecError {
 /// # Errors
 /// Refuses texts that a shell or YAML would take apart.
 pub fn render(options: &BuildspecOptions) -> Result<String, BuildspecError> {
-    let BuildspecOptions { namespace, program, version, engine, docker, registry_mirrors } = options;
+    let BuildspecOptions { namespace, program, version, engine, privileged, registry_mirrors } = options;
     one_word("program", program)?;
     version.iter().try_for_each(|version| one_word("version", version))?;
     engine.iter().try_for_each(|engine| one_word("engine", engine))?;
@@ -63,7 +64,8 @@ pub fn render(options: &BuildspecOptions) -> Result<String, BuildspecError> {
     let has = |block: &str| match block {
         "engine" => engine.is_some(),
         "version" => version.is_some(),
-        "docker" => *docker,
+        "privileged" => *privileged,
+        "unprivileged" => !*privileged,
         _ => true,
     };
     // Under the old builder's name the program takes the steps directly.
@@ -206,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn without_docker_there_is_no_install_phase() {
+    fn an_unprivileged_project_has_no_install_phase() {
         let options =
-            BuildspecOptions { docker: false, engine: Some("embedded".to_owned()), ..BuildspecOptions::default() };
+            BuildspecOptions { privileged: false, engine: Some("embedded".to_owned()), ..BuildspecOptions::default() };
         let value: Value = serde_yaml::from_str(&render(&options).unwrap()).unwrap();
         assert!(value["phases"].get("install").is_none());
         assert_eq!(value["env"]["variables"]["PACKHORSE_ENGINE"], "embedded");

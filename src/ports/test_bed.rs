@@ -1,10 +1,12 @@
 //! Where an app's tests run: a container or sandbox of the new image, with its add-ons beside it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::image_builder::BuildOutput;
@@ -36,6 +38,30 @@ pub struct TestRun {
     pub limit: Duration,
 }
 
+/// Where tests run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestEnvironment {
+    /// In a container of the app image.
+    #[default]
+    AppImage,
+    /// In the app image's own files, in a sandbox in place of a container.
+    AppImageInSandbox,
+    /// In the build image, with the app image's layers and variables: what the run image has is missing, what the build image has is
+    /// there.
+    BuildImage,
+}
+
+impl fmt::Display for TestEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AppImage => "app image",
+            Self::AppImageInSandbox => "app image in a sandbox",
+            Self::BuildImage => "build image",
+        })
+    }
+}
+
 /// Why tests could not be run, or not to their end.
 #[derive(Debug, thiserror::Error)]
 pub enum TestBedError {
@@ -45,6 +71,14 @@ pub enum TestBedError {
         /// Which.
         addon: String,
         /// What it said.
+        reason: String,
+    },
+    /// Add-ons are processes here, and this one cannot be had.
+    #[error("the add-on `{}` cannot be had here: {reason}", kind.as_str())]
+    NoAddon {
+        /// Which.
+        kind: AddonKind,
+        /// Why not.
         reason: String,
     },
     /// The tests took longer than allowed and were stopped.
@@ -66,7 +100,12 @@ pub enum TestBedError {
 /// All that belongs to a build is found by its id, so that a later process finds what a killed one left behind.
 #[async_trait]
 pub trait TestBed: Send + Sync {
-    /// Starts the add-ons on a private network and returns, once every one of them answers, the variables by which tests
+    /// Tells where tests run.
+    fn environment(&self) -> TestEnvironment {
+        TestEnvironment::AppImage
+    }
+
+    /// Starts the add-ons where nobody else reaches them and returns, once every one of them answers, the variables by which tests
     /// reach them. What an earlier attempt of this build left is removed first.
     async fn start(&self, build_id: &str, addons: &[AddonRequest]) -> Result<BTreeMap<String, String>, TestBedError>;
 

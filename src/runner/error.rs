@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::addons::process_rules;
 use crate::domain::build_environment::InvalidEnvironment;
 use crate::domain::manifest::{ManifestError, Problems};
 use crate::domain::pull_request::DamagedStatus;
@@ -162,6 +163,12 @@ impl From<RunnerError> for CliError {
             RunnerError::TestBed(TestBedError::TimedOut { .. }) => Self::app(error.to_string())
                 .hint("set `timeout` in the `[test]` table, if the tests need longer")
                 .hint("look in the output above for the test that waits for something"),
+            RunnerError::TestBed(TestBedError::NoAddon { kind, .. }) => {
+                let (name, package) = process_rules(kind).package;
+                Self::app(error.to_string())
+                    .hint(format!("use an environment image that has {name} (on Debian: the package `{package}`)"))
+                    .hint("or a privileged project, in which Docker runs add-ons (`packhorse buildspec`)")
+            }
             RunnerError::TestBed(_) => Self::app(error.to_string()),
             RunnerError::Status(_) => Self::remote(error.to_string())
                 .hint("close the pull request and open it again, or remove the parameter of its status"),

@@ -8,6 +8,7 @@ use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::names::EpochSeconds;
 use crate::image::ImageConfig;
+use crate::ports::test_bed::TestEnvironment;
 
 /// The document. Times are Unix seconds, durations are seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +105,9 @@ pub struct CacheMetadata {
 pub struct TestMetadata {
     /// How they ended.
     pub outcome: TestOutcome,
+    /// Where they ran.
+    #[serde(default)]
+    pub environment: TestEnvironment,
     /// The exit code of the test command, where it came to its end.
     pub exit_code: Option<i64>,
     /// How long they took.

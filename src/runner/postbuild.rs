@@ -19,7 +19,7 @@ use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::manifest::{BuildSystem, TestPlan};
 use crate::domain::namespace::Marker;
 use crate::ports::image_builder::BuildOutput as _;
-use crate::ports::test_bed::{TestBedError, TestRun};
+use crate::ports::test_bed::{TestBedError, TestEnvironment, TestRun};
 
 /// Tests the image that `build` made; only when the tests pass does any tag move.
 ///
@@ -80,8 +80,9 @@ async fn test(session: &mut Session<'_>, image: &MadeImage, log: &Log) -> Result
     match &plan.test {
         None => {
             log.line("No tests are defined");
+            let environment = session.cx.test_bed.environment();
             session.state.metadata.test =
-                Some(TestMetadata { outcome: TestOutcome::None, exit_code: None, seconds: 0.0 });
+                Some(TestMetadata { outcome: TestOutcome::None, environment, exit_code: None, seconds: 0.0 });
         }
         Some(tests) => {
             let launcher = plan.system == BuildSystem::Buildpack;
@@ -126,7 +127,12 @@ async fn run_tests(
         env,
         limit: limit(session, tests),
     };
+    // Clients know that the first line is the command.
     log.line(&format!("+ {}", tests.command));
+    let environment = session.cx.test_bed.environment();
+    if environment != TestEnvironment::AppImage {
+        log.line(&format!("test environment: {environment}"));
+    }
     session.state.test_bed = true;
     session.save()?;
     let began = Instant::now();
@@ -138,7 +144,7 @@ async fn run_tests(
         Err(_) => (TestOutcome::Broken, None),
     };
     let seconds = rounded(began.elapsed());
-    session.state.metadata.test = Some(TestMetadata { outcome, exit_code, seconds });
+    session.state.metadata.test = Some(TestMetadata { outcome, environment, exit_code, seconds });
     match ended? {
         0 => Ok(()),
         code => Err(RunnerError::TestsFailed { code }),

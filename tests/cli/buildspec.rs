@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use super::{Bench, assert_file};
 use crate::support::codebuild::{Build, Project, Source, StartBuild};
 
-const GOLDENS: [(&str, &[&str]); 4] = [
+const GOLDENS: [(&str, &[&str]); 5] = [
     ("default", &[]),
     ("as-apppack-builder", &["--program", "/usr/local/bin/apppack-builder"]),
     ("embedded", &["--engine", "embedded"]),
+    ("unprivileged", &["--unprivileged"]),
     (
         "pinned",
         &[
@@ -40,14 +41,23 @@ fn each_golden_is_what_the_program_prints_and_passes_its_own_check() {
 #[test]
 fn a_buildspec_that_differs_is_told_place_by_place_with_1() {
     let bench = Bench::new();
-    let printed = bench.run(&["buildspec", "--engine", "embedded"]).stdout;
+    let printed = bench.run(&["buildspec", "--unprivileged"]).stdout;
     bench.write(
         "buildspec.yml",
         &printed.replace("codebuild build", "codebuild build || true").replace("    - test.log\n", ""),
     );
-    let ran = bench.run(&["buildspec", "--engine", "embedded", "--check", "buildspec.yml"]);
+    let ran = bench.run(&["buildspec", "--unprivileged", "--check", "buildspec.yml"]);
     assert_eq!(ran.code, 1, "{ran}");
     insta::assert_snapshot!(ran.to_string());
+}
+
+#[test]
+fn an_engine_that_needs_docker_is_refused_for_an_unprivileged_project() {
+    let bench = Bench::new();
+    let ran = bench.run(&["buildspec", "--unprivileged", "--engine", "pack"]);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.stderr.contains("only the engine `embedded` needs no Docker"), "{ran}");
+    assert_eq!(bench.run(&["buildspec", "--unprivileged", "--registry-mirror", "https://m.example.com"]).code, 2);
 }
 
 #[test]

@@ -158,13 +158,17 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
 
 /// Runs a test again inside the builder image, in a container with the default profile, as this user.
 pub(crate) fn again_in_the_builder(user: &str, test: &str) {
+    again_in_the_builder_with(user, test, &[]);
+}
+
+/// The same with more flags for Docker.
+pub(crate) fn again_in_the_builder_with(user: &str, test: &str, flags: &[&str]) {
     let top = tempfile::tempdir().unwrap();
     fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(std::env::current_exe().unwrap(), top.path().join("tests")).unwrap();
     fs::copy(program(), top.path().join("packhorse")).unwrap();
-    let output = docker(&[
-        "run",
-        "--rm",
+    let run = ["run", "--rm"].iter().chain(flags).copied();
+    let inside = [
         "--user",
         user,
         "--entrypoint",
@@ -180,7 +184,8 @@ pub(crate) fn again_in_the_builder(user: &str, test: &str) {
         "--nocapture",
         "--exact",
         test,
-    ]);
+    ];
+    let output = docker(&run.chain(inside).collect::<Vec<_>>());
     assert!(output.contains("test result: ok. 1 passed"), "{output}");
 }
 

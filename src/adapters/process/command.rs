@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +18,8 @@ pub struct Command {
     pub(super) env: BTreeMap<OsString, Value>,
     pub(super) cwd: Option<PathBuf>,
     pub(super) stdin: Option<SecretString>,
+    inherits: bool,
+    user: Option<(u32, u32)>,
 }
 
 /// A variable's value; a secret one prints nothing.
@@ -30,7 +33,15 @@ pub(super) enum Value {
 impl Command {
     /// Names the program: a path, or a name that is looked up in `PATH`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: BTreeMap::new(), cwd: None, stdin: None }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            stdin: None,
+            inherits: true,
+            user: None,
+        }
     }
 
     /// Adds an argument.
@@ -82,15 +93,43 @@ impl Command {
         self
     }
 
+    /// Gives it no variables but those that are named here.
+    #[must_use]
+    pub fn only_own_env(mut self) -> Self {
+        self.inherits = false;
+        self
+    }
+
+    /// Lets it run as this user and group, without any other group; only root can.
+    #[must_use]
+    pub fn as_user(mut self, user: Option<(u32, u32)>) -> Self {
+        self.user = user;
+        self
+    }
+
     /// Returns the program as people know it.
     pub fn program(&self) -> String {
         self.program.to_string_lossy().into_owned()
+    }
+
+    /// Returns the command that a script of the shell gets as its arguments, to become it.
+    pub(super) fn through_a_shell(&self, script: &str) -> Self {
+        let mut shell = Self { program: "/bin/sh".into(), args: Vec::new(), ..self.clone() };
+        shell.args.extend(["-c".into(), script.into(), "sh".into(), self.program.clone()]);
+        shell.args.extend(self.args.iter().cloned());
+        shell
     }
 
     /// Makes the command of the standard library; its `Debug` shows values, so it never leaves this module.
     pub(super) fn to_std(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args);
+        if !self.inherits {
+            command.env_clear();
+        }
+        if let Some((uid, gid)) = self.user {
+            command.gid(gid).uid(uid);
+        }
         for (key, value) in &self.env {
             match value {
                 Value::Plain(value) => command.env(key, value),

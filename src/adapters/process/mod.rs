@@ -1,5 +1,7 @@
-//! Child processes: one supervisor for the long ones, short probes beside it. No other code starts a process.
+//! Child processes: one supervisor for the long ones, short probes beside it, and those that are meant to outlive packhorse. No other
+//! code starts a process.
 
+mod background;
 mod command;
 mod git;
 pub mod probe;
@@ -8,6 +10,7 @@ mod supervisor;
 #[cfg(test)]
 mod supervisor_tests;
 
+pub use background::Background;
 pub use command::Command;
 pub use git::Git;
 pub use supervisor::{Exit, Limits, ProcessError, Stop, run};

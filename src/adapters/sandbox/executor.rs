@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
+use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::helper::Role;
@@ -110,7 +111,7 @@ impl Sandbox {
         let account = Account { uid: 1000, gid: 1000, name: String::new(), home: PathBuf::new() };
         let root = Root::default();
         let sandbox = Self { helper: helper.into(), place: Place::Namespaces { users, root, account } };
-        match sandbox.report_of(None, &mut |_| {}).await? {
+        match sandbox.report_of(None, &mut |_| {}, &CancellationToken::new()).await? {
             Report::Ready => Ok(()),
             other => Err(lost(&other)),
         }
@@ -143,7 +144,27 @@ impl Sandbox {
         Order { root, program }
     }
 
-    async fn report_of(&self, program: Option<&Program>, output: &mut Output<'_>) -> io::Result<Report> {
+    /// Runs `program` as [`Executor::run`] does, and asks it to end (TERM) once `ask` is cancelled.
+    pub async fn run_until(
+        &self,
+        program: &Program,
+        output: &mut Output<'_>,
+        ask: &CancellationToken,
+    ) -> io::Result<Exit> {
+        match self.report_of(Some(program), output, ask).await? {
+            Report::Exited(code) => Ok(Exit::Exited(code)),
+            Report::Signaled(signal) => Ok(Exit::Signaled(signal)),
+            Report::NotStarted { errno } => Err(io::Error::from_raw_os_error(errno)),
+            other => Err(lost(&other)),
+        }
+    }
+
+    async fn report_of(
+        &self,
+        program: Option<&Program>,
+        output: &mut Output<'_>,
+        ask: &CancellationToken,
+    ) -> io::Result<Report> {
         let order = self.order(program).encode()?;
         let mut running = Running::start(&self.helper, self.role().arguments())?;
         let (mut from_program, mut from_helper) = (running.output()?, running.said()?);
@@ -151,7 +172,9 @@ impl Sandbox {
         let told = async {
             // A helper that ends early says why on its own.
             let _ = lifeline.write_all(&order).await;
-            lifeline
+            ask.cancelled().await;
+            let _ = lifeline.write_all(&[0]).await;
+            std::future::pending::<std::convert::Infallible>().await
         };
         let shown = async {
             let mut buffer = vec![0; 32 * 1024];
@@ -168,7 +191,10 @@ impl Sandbox {
             said
         };
         // The lifeline is held until both ends are reached, which is when all processes are gone.
-        let (_lifeline, (), said) = tokio::join!(told, shown, heard);
+        let said = tokio::select! {
+            ((), said) = async { tokio::join!(shown, heard) } => said,
+            never = told => match never {},
+        };
         running.wait();
         match Report::read(&said) {
             Some(Report::Refused { step, errno }) => Err(refusal::error(step, errno)),
@@ -188,12 +214,7 @@ fn lost(report: &Report) -> io::Error {
 #[async_trait]
 impl Executor for Sandbox {
     async fn run(&self, program: &Program, output: &mut Output<'_>) -> io::Result<Exit> {
-        match self.report_of(Some(program), output).await? {
-            Report::Exited(code) => Ok(Exit::Exited(code)),
-            Report::Signaled(signal) => Ok(Exit::Signaled(signal)),
-            Report::NotStarted { errno } => Err(io::Error::from_raw_os_error(errno)),
-            other => Err(lost(&other)),
-        }
+        self.run_until(program, output, &CancellationToken::new()).await
     }
 
     async fn end_strays(&self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
@@ -33,11 +34,18 @@ pub(super) fn give_up_rights(all: bool) -> Result<(), Stuck> {
     Ok(())
 }
 
-/// Ends this process when standard input ends, and with it all that depends on it.
+/// The program, once it runs; 0 before. The one thing that the lifeline's thread has to know of it.
+static PROGRAM: AtomicI32 = AtomicI32::new(0);
+
+/// Ends this process when standard input ends, and with it all that depends on it. A byte before that asks the program to end.
 pub(super) fn end_with_lifeline() -> io::Result<()> {
     std::thread::Builder::new().name("lifeline".to_owned()).spawn(|| {
         let mut byte = [0];
-        while matches!(io::stdin().read(&mut byte), Ok(1..)) {}
+        while matches!(io::stdin().read(&mut byte), Ok(1..)) {
+            if let Some(program) = Pid::from_raw(PROGRAM.load(Ordering::Relaxed)) {
+                let _ = rustix::process::kill_process_group(program, Signal::TERM);
+            }
+        }
         end_strays();
         end();
     })?;
@@ -68,13 +76,19 @@ pub(super) fn run(run: &Run) -> Result<Report, Stuck> {
         // Also leaves all other groups.
         command.gid(group).uid(user);
     }
+    // What it starts is asked to end together with it.
+    command.process_group(0);
     let child = match command.spawn() {
         Ok(child) => Pid::from_child(&child),
         Err(error) => return Ok(Report::NotStarted { errno: error.raw_os_error().unwrap_or_default() }),
     };
+    PROGRAM.store(child.as_raw_nonzero().get(), Ordering::Relaxed);
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((ended, status))) if ended == child => return Ok(report(status)),
+            Ok(Some((ended, status))) if ended == child => {
+                PROGRAM.store(0, Ordering::Relaxed);
+                return Ok(report(status));
+            }
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).at(Step::Wait),
         }

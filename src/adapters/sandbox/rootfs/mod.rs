@@ -111,16 +111,49 @@ impl RootStore {
         let store = |source| RootfsError::Store { folder: self.folder.clone(), source };
         let root = new.join(ROOT);
         fs::DirBuilder::new().mode(0o755).create(&root).map_err(store)?;
+        let over = Over { root: &root, spool: new, owners: self.owners, limits: self.limits };
+        over.lay(source, image, |_| true).await?;
+        let config = image.config.clone();
+        prepare::prepare(&root, &config, self.owners).map_err(store)
+    }
+}
+
+/// A root filesystem that layers are laid over.
+pub(in crate::adapters) struct Over<'a> {
+    /// Its folder.
+    pub(in crate::adapters) root: &'a Path,
+    /// Where layers lie until they are unpacked.
+    pub(in crate::adapters) spool: &'a Path,
+    /// To whom the files belong.
+    pub(in crate::adapters) owners: Owners,
+    /// How much may come of them.
+    pub(in crate::adapters) limits: Limits,
+}
+
+impl Over<'_> {
+    /// Lays the layers of an image that are `wanted` by their digests over the root, the lowest first, each checked by its digest.
+    pub(in crate::adapters) async fn lay(
+        &self,
+        source: &dyn ImageSource,
+        image: &SourceImage,
+        wanted: impl Fn(&Digest) -> bool,
+    ) -> Result<(), RootfsError> {
+        let store = |source| RootfsError::Store { folder: self.root.to_owned(), source };
         // Owned, or the compiler cannot tell that the whole may move between threads.
-        let layers: Vec<(Digest, Descriptor)> =
-            image.layers().map(|(diff_id, layer)| (diff_id.clone(), layer.clone())).collect();
-        let downloads = layers.into_iter().enumerate().map(|(number, (diff_id, layer))| async move {
-            Ok::<_, RootfsError>((number, diff_id, download(source, image, &layer, new).await?))
+        let mut layers = Vec::new();
+        for (number, (diff_id, layer)) in image.layers().enumerate() {
+            if wanted(diff_id) {
+                layers.push((number, diff_id.clone(), layer.clone()));
+            }
+        }
+        let downloads = layers.into_iter().map(|(number, diff_id, layer)| async move {
+            let file = download(source, image, &layer, self.spool).await?;
+            Ok::<_, RootfsError>((number, diff_id, file))
         });
         let mut downloads = futures_util::stream::iter(downloads).buffered(AT_ONCE);
         let mut budget = Budget::new(self.limits);
         while let Some((number, diff_id, file)) = downloads.try_next().await? {
-            let (root, owners) = (root.clone(), self.owners);
+            let (root, owners) = (self.root.to_owned(), self.owners);
             let of = |source| RootfsError::Unpack { image: image.pinned(), number: number + 1, source };
             let unpacked = beside(move |stop| {
                 budget.stop_with(stop);
@@ -134,8 +167,7 @@ impl RootStore {
                 return Err(RootfsError::Lied { image: image.pinned(), number: number + 1, found, wanted: diff_id });
             }
         }
-        let config = image.config.clone();
-        prepare::prepare(&root, &config, self.owners).map_err(store)
+        Ok(())
     }
 }
 
