@@ -48,8 +48,10 @@ pub(super) async fn run(session: &Session, args: &BuildspecArgs) -> Result<(), C
         (EngineChoice::Auto, false) => None,
         (EngineChoice::Auto, true) | (EngineChoice::Embedded, _) => Some("embedded"),
         (EngineChoice::Pack | EngineChoice::Dockerfile, true) => {
-            return Err(CliError::usage("only the engine `embedded` needs no Docker, and an unprivileged project has none")
-                .hint("leave `--engine` or `--unprivileged` out"));
+            return Err(CliError::usage(
+                "only the engine `embedded` needs no Docker, and an unprivileged project has none",
+            )
+            .hint("leave `--engine` or `--unprivileged` out"));
         }
         (EngineChoice::Pack, false) => Some("pack"),
         (EngineChoice::Dockerfile, false) => Some("dockerfile"),

@@ -90,7 +90,7 @@ pub fn process_rules(kind: AddonKind) -> ProcessRules {
 pub fn process_url(kind: AddonKind, port: u16, password: &str) -> String {
     match kind {
         AddonKind::Postgres => format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"),
-        AddonKind::Redis => format!("redis://:{password}@127.0.0.1:{port}"),
+        AddonKind::Redis => format!("redis://default:{password}@127.0.0.1:{port}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real thing: real engines, real images.
 
+mod bare_tests;
 #[cfg(feature = "aws")]
 mod codebuild;
 mod codebuild_image;

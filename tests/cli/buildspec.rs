@@ -87,6 +87,7 @@ fn run_buildspec(buildspec: String, programs: &[(&str, &str)]) -> Build {
         variables: Vec::new(),
         bucket: "shop-artifacts".to_owned(),
         image: image.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
+        container: None,
     };
     std::fs::create_dir(bench.path("app")).unwrap();
     project.run_with_artifacts_in(&StartBuild::of(7, Source::of(bench.path("app"))), &bench.path("bucket"))

@@ -153,6 +153,7 @@ impl Account {
             variables: variables.iter().map(|(name, value)| Variable::plain(name, value)).collect(),
             bucket: self.bucket.name.clone(),
             image,
+            container: None,
         };
         let mut start = StartBuild::of(number, Source::of(app));
         change(&mut start);

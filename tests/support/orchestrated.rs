@@ -166,6 +166,7 @@ impl Account {
             ],
             bucket: self.bucket.name.clone(),
             image: self.environment(),
+            container: None,
         }
     }
 

@@ -191,6 +191,11 @@ pub(crate) fn again_in_the_builder_with(user: &str, test: &str, flags: &[&str]) 
 
 /// Runs some of these tests again as a user without any rights, from copies that this user can read.
 pub(crate) fn again_as_a_stranger(filter: &str) {
+    again_as_user(STRANGER, filter);
+}
+
+/// The same as this user, whose group has the same number.
+pub(crate) fn again_as_user(user: &str, filter: &str) {
     let top = tempfile::tempdir().unwrap();
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     open(top.path());
@@ -201,7 +206,7 @@ pub(crate) fn again_as_a_stranger(filter: &str) {
     fs::create_dir(&temporary).unwrap();
     open(&temporary);
     let output = Command::new("setpriv")
-        .args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups"])
+        .args(["--reuid", user, "--regid", user, "--clear-groups"])
         .arg(&tests)
         .args(["--include-ignored", filter])
         .env(PROGRAM, &packhorse)

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{sleep, timeout};
 
 use super::{postgres, programs, redis};
-use crate::adapters::process::{Background, Command, Limits, Stop, run};
+use crate::adapters::process::{Background, Command, Exit, Limits, Stop, run};
 use crate::adapters::sandbox::remove_tree;
 use crate::domain::addons::{process_rules, process_url, rules};
 use crate::domain::manifest::AddonKind;
@@ -68,7 +68,7 @@ pub(super) struct Server {
 impl Starting<'_> {
     /// A program of the add-on, as its user and with nothing of packhorse's variables.
     pub(super) fn program(&self, index: usize) -> Command {
-        let program = self.programs.get(index).map(PathBuf::as_path).unwrap_or(Path::new("/"));
+        let program = self.programs.get(index).map_or(Path::new("/"), PathBuf::as_path);
         let command = Command::new(program).only_own_env().as_user(self.user).current_dir(self.own);
         command.env("LC_ALL", "C").env("PATH", "/usr/local/bin:/usr/bin:/bin")
     }
@@ -174,7 +174,7 @@ impl AddonProcesses {
                 let limits = Limits { grace: Duration::ZERO, ..Limits::within(self.ready_within) };
                 let answer = run(&server.ready, limits, &Stop::default(), &|_| ()).await;
                 // Somebody else may answer on that port.
-                if answer.is_ok_and(|exit| exit.succeeded()) && process.lives() {
+                if answer.is_ok_and(Exit::succeeded) && process.lives() {
                     return true;
                 }
                 sleep(BETWEEN).await;
@@ -201,7 +201,8 @@ impl AddonProcesses {
             Ok(found) if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() => {
                 return Err(failed(io::Error::other("it belongs to somebody else")));
             }
-            found => drop(found.map_err(failed)?),
+            Err(error) => return Err(failed(error)),
+            Ok(_) => {}
         }
         let ended = join_all(AddonKind::ALL.map(|kind| {
             let record = folder.join(kind.as_str()).join(RECORD);

@@ -23,7 +23,8 @@ pub(super) async fn prepare(starting: &Starting<'_>) -> Result<Server, Stuck> {
     let password = starting.write("password", starting.password.expose_secret())?;
     let data = starting.own.join("data");
     let initdb = starting.program(1).arg("-D").arg(&data).arg("--pwfile").arg(&password);
-    let initdb = initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]);
+    let initdb =
+        initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]);
     let said = Mutex::new(Vec::new());
     let line = |line: &str| {
         if let Ok(mut said) = said.lock() {

@@ -46,7 +46,7 @@ pub(super) enum StageError {
     #[error("there is no image `{0}`")]
     NoImage(ImageReference),
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(Box<ImageError>),
     #[error("`{0}` was not made by buildpacks, and without Docker only such images can be tested")]
     NotByBuildpacks(ImageReference),
     #[error("`{image}` cannot be told apart from its run image")]
@@ -58,7 +58,7 @@ pub(super) enum StageError {
     #[error("the run image of `{0}` is none of its layers")]
     NoRunImage(ImageReference),
     #[error(transparent)]
-    Layers(#[from] RootfsError),
+    Layers(Box<RootfsError>),
     #[error(transparent)]
     User(#[from] AccountError),
     #[error("could not {doing}")]
@@ -69,12 +69,30 @@ pub(super) enum StageError {
     },
 }
 
+impl From<ImageError> for StageError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(Box::new(error))
+    }
+}
+
+impl From<RootfsError> for StageError {
+    fn from(error: RootfsError) -> Self {
+        match error {
+            RootfsError::Image(error) => error.into(),
+            error => Self::Layers(Box::new(error)),
+        }
+    }
+}
+
 impl From<StageError> for Failure {
     fn from(error: StageError) -> Self {
+        let refused = |error| Self::refused("set up the place of the tests", error);
         match error {
-            StageError::Image(ImageError::Registry(error))
-            | StageError::Layers(RootfsError::Image(ImageError::Registry(error))) => error.into(),
-            error => Self::refused("set up the place of the tests", error),
+            StageError::Image(error) => match *error {
+                ImageError::Registry(error) => error.into(),
+                error => refused(StageError::from(error)),
+            },
+            error => refused(error),
         }
     }
 }
@@ -169,8 +187,7 @@ impl Stage {
     /// The program that runs the tests, with the variables that a container of the image would have.
     pub(super) fn program(&self, argv: Vec<String>, run: &TestRun) -> Program {
         let of_image = self.config.config.env.iter().filter_map(|pair| pair.split_once('='));
-        let mut env: BTreeMap<OsString, OsString> =
-            of_image.map(|(name, value)| (name.into(), value.into())).collect();
+        let mut env: BTreeMap<OsString, OsString> = of_image.map(|(name, value)| (name.into(), value.into())).collect();
         env.entry("HOME".into()).or_insert_with(|| self.home.clone().into());
         env.extend(run.env.iter().map(|(name, value)| (name.into(), value.expose_secret().into())));
         let folder = Some(self.config.config.working_dir.as_str()).filter(|folder| !folder.is_empty());

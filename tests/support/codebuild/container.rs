@@ -1,4 +1,5 @@
-//! The build container: one shell for all commands, with everything that is started in it.
+//! The build container: one shell for all commands, with everything that is started in it. On this machine it is a session of
+//! processes; where the project names an image, a container of it with the engine's default profile and no privilege.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,6 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::docker::{docker, random_name};
+use crate::support::parts;
 
 /// Something to kill in the middle of a build.
 #[derive(Clone, Debug)]
@@ -53,6 +57,45 @@ enum Heard {
     OutputClosed,
 }
 
+/// An image of the project, and what its containers see of the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct ProjectImage {
+    pub(crate) image: String,
+    /// Files that are seen under the same path, for reading only.
+    pub(crate) mounts: Vec<PathBuf>,
+}
+
+/// A running container of a project's image, removed with all in it.
+struct Running {
+    name: String,
+}
+
+impl Running {
+    fn start(image: &ProjectImage, folders: &[&Path]) -> Self {
+        let name = random_name("codebuild");
+        let mut run: Vec<String> =
+            ["run", "--detach", "--init", "--network", "host", "--name", &name].map(str::to_owned).to_vec();
+        let writable = folders.iter().map(|folder| format!("{0}:{0}", folder.display()));
+        let mounts = image.mounts.iter().map(|file| format!("{0}:{0}:ro", file.display()));
+        run.extend(writable.chain(mounts).flat_map(|mount| ["--volume".to_owned(), mount]));
+        run.extend([&image.image, "sleep", "infinity"].map(str::to_owned));
+        docker(&run.iter().map(String::as_str).collect::<Vec<_>>());
+        Self { name }
+    }
+
+    /// The processes inside, as this machine numbers them.
+    fn processes(&self) -> Vec<Process> {
+        let listed = Command::new(parts::docker_cli()).args(["top", &self.name, "-eo", "pid"]).output().unwrap();
+        let numbers: Vec<u32> =
+            String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect();
+        all_processes().into_iter().filter(|process| numbers.contains(&process.pid)).collect()
+    }
+
+    fn remove(&self) {
+        let _ = Command::new(parts::docker_cli()).args(["rm", "-f", "-v", &self.name]).output();
+    }
+}
+
 /// A container: its shell runs in a session of its own, by which all of it is found again.
 pub(super) struct Container {
     shell: String,
@@ -61,6 +104,7 @@ pub(super) struct Container {
     scripts: tempfile::TempDir,
     nonce: String,
     running: Option<Shell>,
+    image: Option<Running>,
     sessions: Vec<u32>,
     commands: usize,
     kill: Option<Kill>,
@@ -76,12 +120,22 @@ struct Shell {
 const SOON: Duration = Duration::from_secs(10);
 
 impl Container {
-    pub(super) fn new(shell: &str, environment: BTreeMap<String, String>, folder: &Path, kill: Option<Kill>) -> Self {
+    /// `work` holds the source, and is seen in a container of an image too.
+    pub(super) fn new(
+        shell: &str,
+        environment: BTreeMap<String, String>,
+        (work, folder): (&Path, &Path),
+        kill: Option<Kill>,
+        image: Option<&ProjectImage>,
+    ) -> Self {
+        let scripts = tempfile::tempdir().unwrap();
+        let image = image.map(|image| Running::start(image, &[work, scripts.path()]));
         Self {
+            image,
             shell: shell.to_owned(),
             environment,
             folder: folder.to_owned(),
-            scripts: tempfile::tempdir().unwrap(),
+            scripts,
             nonce: format!("stand-in-{}", fastrand::u64(..)),
             running: None,
             sessions: Vec::new(),
@@ -186,11 +240,8 @@ impl Container {
         let nonce = &self.nonce;
         let script = format!("while IFS= read -r script; do . \"$script\" < /dev/null; echo \"{nonce} $?\"; done");
         let (reader, writer) = std::io::pipe().unwrap();
-        let mut child = Command::new("setsid")
-            .args([&self.shell, "-c", &script])
-            .env_clear()
-            .envs(&self.environment)
-            .current_dir(&self.folder)
+        let mut child = self
+            .shell_with(&script)
             .stdin(Stdio::piped())
             .stdout(writer.try_clone().unwrap())
             .stderr(writer)
@@ -229,8 +280,26 @@ impl Container {
         Shell { stdin, heard }
     }
 
+    fn shell_with(&self, script: &str) -> Command {
+        let Some(container) = &self.image else {
+            let mut command = Command::new("setsid");
+            command.args([&self.shell, "-c", script]).env_clear().envs(&self.environment).current_dir(&self.folder);
+            return command;
+        };
+        let file = self.scripts.path().join("environment");
+        let lines: Vec<String> = self.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        std::fs::write(&file, lines.concat()).unwrap();
+        let mut command = Command::new(parts::docker_cli());
+        command.args(["exec", "--interactive", "--env-file"]).arg(file).arg("--workdir").arg(&self.folder);
+        command.args([&container.name, &self.shell, "-c", script]);
+        command
+    }
+
     /// Ends everything that still runs in the container.
     pub(super) fn kill_all(&mut self) {
+        if let Some(container) = &self.image {
+            container.remove();
+        }
         let until = Instant::now() + SOON;
         loop {
             let left = self.processes();
@@ -246,6 +315,9 @@ impl Container {
 
     /// The processes of the container: those in its sessions, and whatever they started in sessions of their own.
     fn processes(&self) -> Vec<Process> {
+        if let Some(container) = &self.image {
+            return container.processes();
+        }
         let all = all_processes();
         let mut found: Vec<Process> = Vec::new();
         loop {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use container::{Kill, KillWhat, KillWhen};
+pub(crate) use container::{Kill, KillWhat, KillWhen, ProjectImage};
 pub(crate) use source::{GitLayout, Source};
 
 /// The account and region of every build here.
@@ -39,6 +39,8 @@ pub(crate) struct Project {
     pub(crate) bucket: String,
     /// What the build image puts into the environment beside CodeBuild's own, such as `PATH` and `DOCKER_HOST`.
     pub(crate) image: BTreeMap<String, String>,
+    /// The image in which a build runs, without privileges; on this machine when none.
+    pub(crate) container: Option<ProjectImage>,
 }
 
 /// An environment variable of a project or of one build.

@@ -48,7 +48,8 @@ pub(super) fn run(project: &Project, start: &StartBuild, upload: &mut Upload<'_>
         environment.remove("CODEBUILD_RESOLVED_SOURCE_VERSION");
     }
     let shell = parsed.as_ref().ok().and_then(|spec| spec.env.shell.clone()).unwrap_or_else(|| "/bin/sh".to_owned());
-    let container = Container::new(&shell, environment, &folder, start.kill.clone());
+    let within = (work.path(), folder.as_path());
+    let container = Container::new(&shell, environment, within, start.kill.clone(), project.container.as_ref());
     let mut running = Running { container, log: Vec::new(), phases, killed: false };
 
     let mut artifacts = Vec::new();

@@ -16,6 +16,7 @@ fn project(buildspec: &str) -> Project {
         variables: vec![Variable::plain("APPNAME", "shop")],
         bucket: "shop-artifacts".to_owned(),
         image: BTreeMap::from([("PATH".to_owned(), path)]),
+        container: None,
     }
 }
 

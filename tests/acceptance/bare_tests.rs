@@ -1,0 +1,348 @@
+//! Tests of apps without Docker: the app image that `pack` made, in a sandbox and over the build image.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use packhorse::adapters::bare_tests::{AddonProcesses, BareTestBed, Place};
+use packhorse::adapters::process::Stop;
+use packhorse::adapters::sandbox::Users;
+use packhorse::adapters::sandbox::account::Account;
+use packhorse::domain::manifest::AddonKind;
+use packhorse::image::credentials::Anonymous;
+use packhorse::image::{RegistryClient, RegistryOptions};
+use packhorse::ports::image_builder::BuildOutput;
+use packhorse::ports::test_bed::{AddonRequest, TestBed as _, TestBedError, TestEnvironment, TestRun};
+use tokio::sync::OnceCell;
+
+use crate::support::app::app;
+use crate::support::docker::random_name;
+use crate::support::parts;
+use crate::support::sandbox::{again_as_user, again_in_the_builder_with, processes_with, program};
+
+/// Names the image where a test runs again somewhere else.
+const IMAGE: &str = "BARE_TEST_IMAGE";
+/// The path in which programs are looked for.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// An app image in the registry, made once for all tests of a run.
+async fn image() -> String {
+    static MADE: OnceCell<String> = OnceCell::const_new();
+    if let Ok(image) = std::env::var(IMAGE) {
+        return image;
+    }
+    MADE.get_or_init(|| async {
+        let app = app("web: exec sleep 1000\n");
+        fs::write(app.path().join(".profile"), "export FROM_PROFILE=yes\n").unwrap();
+        let name = format!("{}/{}", parts::registry(), random_name("ph-bare"));
+        let output = Command::new(env!("CARGO_BIN_EXE_packhorse"))
+            .args(["image", "build", "--engine", "pack", "--publish", "--json", "--tag", &format!("{name}:1")])
+            .args(["--builder", &parts::builder()])
+            .current_dir(app.path())
+            .env("DOCKER_HOST", parts::docker())
+            .env("PACKHORSE_PACK", parts::pack())
+            .env("PACKHORSE_BUILD_NETWORK", "host")
+            .env("PACKHORSE_LIFECYCLE_IMAGE", parts::builder())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let result: serde_json::Value = serde_json::from_str(text.lines().next_back().unwrap()).unwrap();
+        format!("{name}@{}", result["digest"].as_str().unwrap())
+    })
+    .await
+    .clone()
+}
+
+#[derive(Default)]
+struct Heard {
+    lines: Mutex<Vec<String>>,
+    stop_at: Option<(&'static str, Stop)>,
+}
+
+impl BuildOutput for Heard {
+    fn line(&self, line: &str) {
+        if let Some((text, stop)) = &self.stop_at
+            && line == *text
+        {
+            stop.gently.cancel();
+        }
+        self.lines.lock().unwrap().push(line.to_owned());
+    }
+}
+
+impl Heard {
+    fn taken(self) -> Vec<String> {
+        self.lines.into_inner().unwrap()
+    }
+}
+
+/// A bed and what belongs to it.
+struct Bench {
+    bed: BareTestBed,
+    stop: Stop,
+    image: String,
+    base: tempfile::TempDir,
+    place: Place,
+    user: Option<(u32, u32)>,
+    is_sandbox: bool,
+}
+
+impl Bench {
+    async fn in_a_sandbox() -> Self {
+        let users = Users::of_process();
+        // PostgreSQL refuses to be root.
+        let user = (users == Users::All).then_some((65534, 65534));
+        Self::of(Place::Sandbox(users), user).await
+    }
+
+    async fn in_place() -> Self {
+        let account = Account::of_variables(|name| std::env::var(name).ok(), Path::new("/")).unwrap();
+        let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let user = is_root.then_some((account.uid, account.gid));
+        Self::of(Place::BuildImage(account), user).await
+    }
+
+    async fn of(place: Place, user: Option<(u32, u32)>) -> Self {
+        let (base, stop) = (tempfile::tempdir().unwrap(), Stop::default());
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let bed = bed(&place, base.path(), PATH, user, &stop);
+        let is_sandbox = matches!(place, Place::Sandbox(_));
+        Self { bed, stop, image: image().await, base, place, user, is_sandbox }
+    }
+
+    /// Another bed of the same machine, as a later command has it.
+    fn another(&self, path: &str) -> BareTestBed {
+        bed(&self.place, self.base.path(), path, self.user, &Stop::default())
+    }
+
+    fn run(&self, command: &str) -> TestRun {
+        TestRun {
+            build_id: "shop:6b0e7c1a".to_owned(),
+            image: self.image.clone(),
+            command: command.to_owned(),
+            launcher: true,
+            env: BTreeMap::from([("GIVEN".to_owned(), "two\nlines".into())]),
+            limit: Duration::from_mins(1),
+        }
+    }
+
+    async fn lines(&self, command: &str) -> Vec<String> {
+        let heard = Heard::default();
+        let code = self.bed.run(&self.run(command), &heard).await.unwrap();
+        let lines = heard.taken();
+        assert_eq!(code, 0, "{lines:#?}");
+        lines
+    }
+}
+
+fn bed(place: &Place, base: &Path, path: &str, user: Option<(u32, u32)>, stop: &Stop) -> BareTestBed {
+    let options = RegistryOptions::new(Arc::new(rustls::crypto::ring::default_provider()));
+    let registry = RegistryClient::new(options, Arc::new(Anonymous)).unwrap();
+    let addons = AddonProcesses::new(base, path, user);
+    BareTestBed::new(place.clone(), program(), Arc::new(registry), addons, stop.clone())
+}
+
+/// The promises that hold in every place.
+async fn tests_have_the_images_variables_layers_and_profile_and_nothing_of_packhorse(bench: &Bench) {
+    let lines = bench
+        .lines(
+            "echo $FROM_PROFILE; echo \"$GIVEN\"; pwd; id -u; echo $HOME; cat Procfile; cat; \
+             ls /layers/config; echo '$HOME' >written && cat written; umask; grep NoNewPrivs /proc/self/status | tr -d '\\t'; \
+             env | grep -c -e ^PACKHORSE -e ^CARGO -e ^BARE; true",
+        )
+        .await;
+    let (uid, home) = if bench.is_sandbox { ("1001", "/home/app") } else { ("1000", "/home/cnb") };
+    let expected = format!(
+        "yes\ntwo\nlines\n/workspace\n{uid}\n{home}\nweb: exec sleep 1000\nmetadata.toml\n$HOME\n0022\nNoNewPrivs:1\n0"
+    );
+    assert_eq!(lines.join("\n"), expected);
+}
+
+async fn each_run_begins_with_what_was_exported(bench: &Bench) {
+    // What buildpacks, or tests before, left beside it is not there.
+    for _ in 0..2 {
+        let lines = bench.lines("ls -A; ls /layers; touch left /layers/left; rm Procfile").await;
+        assert!(lines.contains(&"Procfile".to_owned()) && !lines.contains(&"left".to_owned()), "{lines:?}");
+    }
+}
+
+async fn each_way_to_end_is_told(bench: &Bench) {
+    let heard = Heard::default();
+    assert_eq!(bench.bed.run(&bench.run("echo \"a  b\"; echo c >&2; exit 7"), &heard).await.unwrap(), 7);
+    assert_eq!(heard.taken(), ["a  b", "c"]);
+    assert_eq!(bench.bed.run(&bench.run("kill -9 $$"), &Heard::default()).await.unwrap(), 137);
+    let unknown = TestRun { image: format!("{}/ph-nobody:1", parts::registry()), ..bench.run("true") };
+    let refused = bench.bed.run(&unknown, &Heard::default()).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("NoImage"), "{refused:?}");
+}
+
+async fn tests_that_hang_say_goodbye_and_leave_nothing(bench: &Bench) {
+    let marker = format!("marker-{:016x}", fastrand::u64(..));
+    let hang = format!(
+        "trap 'echo bye; exit' TERM; setsid bash -c 'trap \"\" TERM; exec -a {marker} sleep 1000' </dev/null & \
+         mkfifo /tmp/f; until grep -q {marker} /proc/[0-9]*/cmdline; do :; done; echo begun; read line <>/tmp/f"
+    );
+    let heard = Heard::default();
+    let run = TestRun { limit: Duration::from_secs(2), ..bench.run(&hang) };
+    let ended = bench.bed.run(&run, &heard).await;
+    let lines = heard.taken();
+    assert!(matches!(ended, Err(TestBedError::TimedOut { seconds: 2 })), "{ended:?} {lines:?}");
+    assert_eq!(lines, ["begun", "bye"]);
+    assert_eq!(processes_with(&marker), Vec::<String>::new());
+}
+
+async fn tests_that_are_interrupted_end(bench: &Bench) {
+    let heard = Heard { stop_at: Some(("begun", bench.stop.clone())), ..Heard::default() };
+    let run = bench.run("trap 'echo bye; exit 0' TERM; echo begun; rm -f /tmp/g; mkfifo /tmp/g; read line <>/tmp/g");
+    assert!(matches!(bench.bed.run(&run, &heard).await, Err(TestBedError::Interrupted)));
+    assert_eq!(heard.taken(), ["begun", "bye"]);
+}
+
+async fn promises(bench: &Bench) {
+    tests_have_the_images_variables_layers_and_profile_and_nothing_of_packhorse(bench).await;
+    each_run_begins_with_what_was_exported(bench).await;
+    each_way_to_end_is_told(bench).await;
+    tests_that_hang_say_goodbye_and_leave_nothing(bench).await;
+    tests_that_are_interrupted_end(bench).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Docker Engine 26, pack and the registry"]
+async fn the_app_images_own_files_are_tested_in_a_sandbox() {
+    let bench = Bench::in_a_sandbox().await;
+    assert_eq!(bench.bed.environment(), TestEnvironment::AppImageInSandbox);
+    promises(&bench).await;
+}
+
+/// What [`the_app_image_is_tested_over_the_build_image_without_any_privilege`] runs in its container.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs to run inside of a builder image"]
+async fn tests_in_place() {
+    if std::env::var_os(IMAGE).is_none() {
+        return;
+    }
+    let bench = Bench::in_place().await;
+    assert_eq!(bench.bed.environment(), TestEnvironment::BuildImage);
+    fs::create_dir_all("/layers/only_for_builds/a").unwrap();
+    promises(&bench).await;
+    assert!(!Path::new("/layers/only_for_builds").exists());
+    let request = [AddonRequest { kind: AddonKind::Postgres, image: None }];
+    let refused = bench.bed.start("shop:1", &request).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "the add-on `postgres` cannot be had here: there is no Docker, so it would be a process of this machine, and the program \
+         `postgres` is not there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Docker Engine 26, pack and the registry"]
+async fn the_app_image_is_tested_over_the_build_image_without_any_privilege() {
+    let image = format!("{IMAGE}={}", image().await);
+    let registry = format!("PACKHORSE_TEST_REGISTRY={}", parts::registry());
+    for user in ["0:0", "1000:1000"] {
+        let flags = ["--network", "host", "--env", &image, "--env", &registry];
+        again_in_the_builder_with(user, "acceptance::bare_tests::tests_in_place", &flags);
+    }
+}
+
+/// What an ordinary user can have too.
+mod every_user {
+    use super::*;
+
+    fn both() -> Vec<AddonRequest> {
+        AddonKind::ALL.map(|kind| AddonRequest { kind, image: None }).to_vec()
+    }
+
+    fn ports(variables: &BTreeMap<String, String>) -> Vec<u16> {
+        let port = |url: &String| url.rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
+        variables.values().map(port).collect()
+    }
+
+    fn answers(port: u16) -> bool {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    }
+
+    fn bench() -> Bench {
+        // No test of these reads the image.
+        let users = Users::of_process();
+        let user = (users == Users::All).then_some((65534, 65534));
+        let (base, stop, place) = (tempfile::tempdir().unwrap(), Stop::default(), Place::Sandbox(users));
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let bed = bed(&place, base.path(), PATH, user, &stop);
+        Bench { bed, stop, image: String::new(), base, place, user, is_sandbox: true }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs PostgreSQL and Redis as programs"]
+    async fn add_ons_are_processes_that_answer_and_are_found_again_by_their_build() {
+        let bench = bench();
+        let variables = bench.bed.start("shop:1", &both()).await.unwrap();
+        assert!(variables["DATABASE_URL"].starts_with("postgres://postgres:"), "{variables:?}");
+        let asked = Command::new("psql").args([&variables["DATABASE_URL"], "-Atc", "select 40 + 2"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&asked.stdout), "42\n", "{asked:?}");
+        let asked = Command::new("redis-cli").args(["-u", &variables["REDIS_URL"], "ping"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&asked.stdout), "PONG\n", "{asked:?}");
+        let ports_before = ports(&variables);
+        let unknown = Command::new("redis-cli").args(["-p", &ports_before[1].to_string(), "ping"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&unknown.stdout).contains("NOAUTH"), "{unknown:?}");
+
+        // An attempt that was killed left them; the next one begins anew, and another build has its own.
+        let later = bench.another(PATH);
+        let again = later.start("shop:1", &both()).await.unwrap();
+        let other = later.start("shop:2", &both()).await.unwrap();
+        assert!(ports(&again).into_iter().chain(ports(&other)).all(answers));
+        assert!(!ports_before.iter().any(|port| !ports(&again).contains(port) && answers(*port)));
+        later.remove("shop:2").await.unwrap();
+        assert!(ports(&again).into_iter().all(answers) && !ports(&other).into_iter().any(answers));
+        bench.bed.remove("shop:1").await.unwrap();
+        bench.bed.remove("shop:1").await.unwrap();
+        assert!(!ports(&again).into_iter().any(answers));
+        let base = bench.base.path();
+        assert_eq!(fs::read_dir(base).unwrap().count(), 0);
+        assert_eq!(processes_with(base.to_str().unwrap()), Vec::<String>::new());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs PostgreSQL and Redis as programs"]
+    async fn an_add_on_that_cannot_be_had_is_named_before_any_is_started() {
+        let bench = bench();
+        let refused = bench.another("/nowhere").start("shop:1", &both()).await.unwrap_err();
+        assert!(matches!(refused, TestBedError::NoAddon { kind: AddonKind::Redis, .. }), "{refused:?}");
+        let image = Some("postgis/postgis:16".to_owned());
+        let request = [AddonRequest { kind: AddonKind::Postgres, image }];
+        let refused = bench.bed.start("shop:1", &request).await.unwrap_err().to_string();
+        assert!(refused.ends_with("it is to be the image `postgis/postgis:16`, and there is no Docker"), "{refused}");
+        assert_eq!(fs::read_dir(bench.base.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs PostgreSQL and Redis as programs"]
+    async fn an_add_on_that_dies_is_noticed_at_once_with_its_last_words() {
+        let bench = bench();
+        let bin = bench.base.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        for name in ["redis-server", "redis-cli"] {
+            fs::write(bin.join(name), "#!/bin/sh\necho no room left; exit 3\n").unwrap();
+            fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let request = [AddonRequest { kind: AddonKind::Redis, image: None }];
+        let refused = bench.another(bin.to_str().unwrap()).start("shop:1", &request).await.unwrap_err().to_string();
+        assert!(refused.contains("the add-on `redis` did not start"), "{refused}");
+        assert!(refused.ends_with("/redis-server` ended; its last lines:\nno room left"), "{refused}");
+        assert_eq!(fs::read_dir(bench.base.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and Redis as programs, and root"]
+fn add_ons_of_an_ordinary_user_are_processes_too() {
+    // PostgreSQL wants a user that has a name.
+    again_as_user("65534", "acceptance::bare_tests::every_user::");
+}
