@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use clap::ValueEnum as _;
 
 use super::no_docker::NoDocker;
-use super::{docker, engine};
+use super::{bare_tests, docker, engine};
 use crate::adapters::aws::{
     AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
     EventBridgePhaseEvents, S3Artifacts, S3Buckets, SsmParameters,
@@ -101,10 +101,12 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
     let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
     let registry = engine::registry(credentials.clone())?;
     let daemon = docker::connect_with(credentials.clone()).await;
-    let builder = builder(session, &settings, &daemon, &credentials).await?;
-    let test_bed: Arc<dyn TestBed> = match daemon {
-        Ok(daemon) => Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
-        Err(failure) => Arc::new(NoDocker(failure)),
+    let asked = asked(&settings)?;
+    let builder = builder(session, asked, &daemon, &credentials).await?;
+    let test_bed: Arc<dyn TestBed> = match (daemon, asked) {
+        (Ok(daemon), _) => Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
+        (Err(failure), Some(Engine::Pack)) => Arc::new(NoDocker(failure)),
+        (Err(_), _) => Arc::new(bare_tests::bed(session, credentials.clone())?),
     };
     let bucket = variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default();
     Ok(RunnerContext {
@@ -123,20 +125,24 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
     })
 }
 
-/// Makes the engine that the project or the app asks for, or else one that can do it here.
-async fn builder(
-    session: &Session,
-    settings: &RunnerSettings,
-    daemon: &Result<Docker, Failure>,
-    credentials: &Arc<dyn CredentialSource>,
-) -> Result<Arc<dyn ImageBuilder>, CliError> {
+/// Returns the engine that the project or else the app asks for.
+fn asked(settings: &RunnerSettings) -> Result<Option<Engine>, CliError> {
     let of_project = variable(env_vars::PACKHORSE_ENGINE).map(|word| {
         EngineChoice::from_str(&word, false).map(Engine::from).map_err(|_| {
             CliError::usage(format!("{} is not the name of an engine", env_vars::PACKHORSE_ENGINE))
                 .hint("set it to `auto`, `pack` or `embedded`, or remove it")
         })
     });
-    let asked = of_project.transpose()?.or_else(|| engine_of_app(settings));
+    Ok(of_project.transpose()?.or_else(|| engine_of_app(settings)))
+}
+
+/// Makes the engine that is asked for, or else one that can do it here.
+async fn builder(
+    session: &Session,
+    asked: Option<Engine>,
+    daemon: &Result<Docker, Failure>,
+    credentials: &Arc<dyn CredentialSource>,
+) -> Result<Arc<dyn ImageBuilder>, CliError> {
     match (asked, daemon) {
         // The build itself tells why, where its readers look for it.
         (Some(Engine::Pack), Err(failure)) => Ok(Arc::new(NoDocker(failure.copy()))),

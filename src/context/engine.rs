@@ -82,8 +82,7 @@ fn embedded(
     docker: Option<Docker>,
     credentials: &Arc<dyn CredentialSource>,
 ) -> Result<EmbeddedBuilder, CliError> {
-    let helper = std::env::current_exe()
-        .map_err(|error| CliError::remote("the program packhorse does not know where it lies").because(error))?;
+    let helper = own_program()?;
     let variables = variables();
     let proxies = variables.iter().filter(|(name, value)| PROXIES.contains(&name.as_str()) && !value.is_empty());
     Ok(EmbeddedBuilder::new(EmbeddedSettings {
@@ -97,13 +96,19 @@ fn embedded(
     }))
 }
 
+/// Where this very program lies, which is started again as a helper.
+pub(super) fn own_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe()
+        .map_err(|error| CliError::remote("the program packhorse does not know where it lies").because(error))
+}
+
 /// Tries what the engine that is part of packhorse needs.
 pub(super) async fn embedded_readiness() -> Result<String, String> {
     let helper = std::env::current_exe().map_err(|error| error.to_string())?;
     EmbeddedBuilder::readiness(&helper, &variables(), &cache_folder()).await
 }
 
-fn variables() -> Vec<(String, String)> {
+pub(super) fn variables() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()

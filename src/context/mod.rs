@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "aws")]
+mod bare_tests;
 mod docker;
 mod down;
 mod engine;

@@ -229,9 +229,13 @@ async fn tests_in_place() {
     }
     let bench = Bench::in_place().await;
     assert_eq!(bench.bed.environment(), TestEnvironment::BuildImage);
-    fs::create_dir_all("/layers/only_for_builds/a").unwrap();
+    fs::write("/workspace/of_somebody", "").unwrap();
+    let refused = bench.bed.run(&bench.run("true"), &Heard::default()).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("`/workspace` is not empty"), "{refused:?}");
+    fs::remove_file("/workspace/of_somebody").unwrap();
     promises(&bench).await;
-    assert!(!Path::new("/layers/only_for_builds").exists());
+    let left = ["/layers", "/workspace"].map(|folder| fs::read_dir(folder).unwrap().count());
+    assert_eq!(left, [0, 0]);
     let request = [AddonRequest { kind: AddonKind::Postgres, image: None }];
     let refused = bench.bed.start("shop:1", &request).await.unwrap_err().to_string();
     assert_eq!(

@@ -30,4 +30,6 @@ mod registry_faults;
 mod runner;
 mod runner_adversity;
 mod sandbox;
+#[cfg(feature = "aws")]
+mod unprivileged;
 mod up;

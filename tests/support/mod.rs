@@ -13,6 +13,8 @@ pub(crate) mod creator;
 pub(crate) mod docker;
 pub(crate) mod dynamodb;
 pub(crate) mod embedded;
+#[cfg(feature = "aws")]
+pub(crate) mod environment_image;
 pub(crate) mod fault_proxy;
 pub(crate) mod http;
 pub(crate) mod lanes;

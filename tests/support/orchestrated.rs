@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 use super::aws::{Bucket, settings};
 use super::build_service::BuildService;
 use super::client_decoder::{ClientBuild, ClientDeployStatus, check_build, check_deploy_status};
-use super::codebuild::{Build, Project, REGION, Source, StartBuild, Variable};
+use super::codebuild::{Build, Project, ProjectImage, REGION, Source, StartBuild, Variable};
 use super::docker::{Broom, docker, engine, random_name};
 use super::dynamodb::Table;
 use super::fault_proxy::{FaultProxy, When};
@@ -168,6 +168,18 @@ impl Account {
             image: self.environment(),
             container: None,
         }
+    }
+
+    /// The project without privileges: its builds run in a container of this image, and there is no Docker.
+    pub(crate) fn unprivileged_project(&self, image: &str) -> Project {
+        let buildspec = Command::new(PROGRAM).args(["buildspec", "--unprivileged"]).output().unwrap();
+        assert!(buildspec.status.success(), "{buildspec:?}");
+        let mut project = Project { buildspec: String::from_utf8(buildspec.stdout).unwrap(), ..self.project() };
+        // All else comes from the image.
+        project.image.retain(|name, _| name.starts_with("AWS_") || name == "PACKHORSE_CA_BUNDLE");
+        let mounts = vec![parts::ca_bundle().into()];
+        project.container = Some(ProjectImage { image: image.to_owned(), mounts });
+        project
     }
 
     /// The repository of the app's images.

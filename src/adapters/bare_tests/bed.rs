@@ -25,8 +25,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the tests of images made by buildpacks where there is no Docker.
 ///
-/// All processes of a run end with it, and when packhorse is killed. In the build image its files stay until the next run
-/// or build, since they have to lie where the image has them.
+/// All processes of a run end with it, and when packhorse is killed; then its files in the build image stay until the next run or
+/// build.
 pub struct BareTestBed {
     place: Place,
     helper: PathBuf,

@@ -15,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use crate::adapters::private_folder::PrivateFolder;
 use crate::adapters::sandbox::account::{Account, AccountError};
 use crate::adapters::sandbox::rootfs::{Limits, Over, Owners, RootStore, RootfsError};
-use crate::adapters::sandbox::{Janitor, Sandbox, Shared, Users, remove_tree};
+use crate::adapters::sandbox::{Emptied, Janitor, Sandbox, Shared, Users};
 use crate::image::lifecycle_label::{self, LabelError};
 use crate::image::{ImageConfig, ImageError, ImageReference, ImageSource, Platform, ReferenceError, SourceImage};
 use crate::lifecycle::Program;
@@ -102,13 +102,21 @@ fn files(doing: impl Into<String>) -> impl FnOnce(io::Error) -> StageError {
     |source| StageError::Files { doing, source }
 }
 
-/// A place that is set up; dropped, what was made for it beside the build image's own folders is removed.
+/// A place that is set up; dropped, all that lies there is removed.
 pub(super) struct Stage {
     pub(super) sandbox: Sandbox,
     config: ImageConfig,
     home: PathBuf,
+    _kept: Kept,
+}
+
+/// What is removed with a place.
+#[expect(dead_code, reason = "kept for its drop")]
+enum Kept {
+    /// The build image's own folders.
+    InPlace(Emptied),
     /// The janitor gives up its watch once the folder is gone.
-    _private: Option<(PrivateFolder, Janitor)>,
+    Private(PrivateFolder, Janitor),
 }
 
 impl Stage {
@@ -137,15 +145,13 @@ impl Stage {
     ) -> Result<Self, StageError> {
         let is_root = rustix::process::geteuid().is_root();
         let wanted = exported(image, is_root)?;
-        for folder in FOLDERS {
-            empty(Path::new(folder)).map_err(files(format!("empty `{folder}`")))?;
-        }
+        let emptied = Emptied::take().map_err(files("prepare the folders of the app"))?;
         let spool = tempfile::tempdir().map_err(files("make a folder for downloads"))?;
         let owners = if is_root { Owners::Kept } else { Owners::Own };
         let over = Over { root: Path::new("/"), spool: spool.path(), owners, limits: Limits::default() };
         over.lay(source, image, |layer| wanted.contains(&layer.to_string())).await?;
         let sandbox = Sandbox::in_place(helper, account);
-        Ok(Self { sandbox, config: image.config.clone(), home: account.home.clone(), _private: None })
+        Ok(Self { sandbox, config: image.config.clone(), home: account.home.clone(), _kept: Kept::InPlace(emptied) })
     }
 
     async fn in_sandbox(
@@ -155,6 +161,7 @@ impl Stage {
         image: &SourceImage,
     ) -> Result<Self, StageError> {
         let made = || files("make a folder for the files of the tests");
+        Sandbox::try_out(helper, users).await.map_err(files("make a sandbox"))?;
         // On disk: memory has no room for an image, and runs no programs.
         let private = PrivateFolder::within(&std::env::temp_dir()).map_err(made())?;
         let janitor = Janitor::over(helper, &[private.path()]).map_err(made())?;
@@ -181,7 +188,7 @@ impl Stage {
         }
         let home = account.home.clone();
         let sandbox = Sandbox::over(helper, &root.folder, account, users, &shared);
-        Ok(Self { sandbox, config: root.config, home, _private: Some((private, janitor)) })
+        Ok(Self { sandbox, config: root.config, home, _kept: Kept::Private(private, janitor) })
     }
 
     /// The program that runs the tests, with the variables that a container of the image would have.
@@ -210,12 +217,4 @@ fn exported(image: &SourceImage, with_launcher: bool) -> Result<HashSet<String>,
     let below_cnb = [&label.launcher.sha, &label.process_types.sha];
     let above = all.iter().skip(top + 1).map(ToString::to_string);
     Ok(above.filter(|layer| with_launcher || !below_cnb.contains(&layer)).collect())
-}
-
-/// Removes what is in a folder.
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        remove_tree(&entry?.path())?;
-    }
-    Ok(())
 }

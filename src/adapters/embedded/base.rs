@@ -25,7 +25,7 @@ const METADATA: &str = "io.buildpacks.builder.metadata";
 const SIGNS: [&str; 2] = ["/cnb/order.toml", "/cnb/lifecycle"];
 
 /// Tells whether packhorse itself runs inside a builder image.
-pub(super) fn is_inside_a_builder(variables: &[(String, String)]) -> bool {
+pub fn is_inside_a_builder(variables: &[(String, String)]) -> bool {
     let set = |wanted: &str| variables.iter().any(|(name, _)| name == wanted);
     set("CNB_USER_ID") && set("CNB_GROUP_ID") && SIGNS.iter().all(|path| Path::new(path).exists())
 }

@@ -10,5 +10,6 @@ mod kept;
 mod order;
 mod told;
 
+pub use base::is_inside_a_builder;
 pub use builder::{EmbeddedBuilder, EmbeddedSettings};
 pub use kept::kept_folders;

@@ -15,6 +15,7 @@ use std::path::Path;
 pub use executor::{Janitor, Sandbox, Shared, Users};
 pub use helper::entrance;
 pub(in crate::adapters) use work::beside;
+pub(in crate::adapters) use workplace::Emptied;
 pub use workplace::Workplace;
 
 /// Removes a folder with all that is below, whatever modes folders have. One that is not there is no error.

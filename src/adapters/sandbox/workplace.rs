@@ -163,10 +163,10 @@ const OWN: [&str; 2] = ["/workspace", "/layers"];
 const MARK: &str = "/layers/.packhorse";
 
 /// The image's own folders, empty. Dropped, they are emptied again.
-struct Emptied;
+pub(in crate::adapters) struct Emptied;
 
 impl Emptied {
-    fn take() -> io::Result<Self> {
+    pub(in crate::adapters) fn take() -> io::Result<Self> {
         if !Path::new(MARK).exists() {
             for folder in OWN {
                 if fs::read_dir(folder)?.next().is_some() {
