@@ -193,7 +193,8 @@ async fn tests_that_hang_say_goodbye_and_leave_nothing(bench: &Bench) {
     let ended = bench.bed.run(&run, &heard).await;
     let lines = heard.taken();
     assert!(matches!(ended, Err(TestBedError::TimedOut { seconds: 2 })), "{ended:?} {lines:?}");
-    assert_eq!(lines, ["begun", "bye"]);
+    // A shell may say meanwhile that it was asked.
+    assert_eq!((lines.first().unwrap().as_str(), lines.last().unwrap().as_str()), ("begun", "bye"), "{lines:?}");
     assert_eq!(processes_with(&marker), Vec::<String>::new());
 }
 
@@ -201,7 +202,8 @@ async fn tests_that_are_interrupted_end(bench: &Bench) {
     let heard = Heard { stop_at: Some(("begun", bench.stop.clone())), ..Heard::default() };
     let run = bench.run("trap 'echo bye; exit 0' TERM; echo begun; rm -f /tmp/g; mkfifo /tmp/g; read line <>/tmp/g");
     assert!(matches!(bench.bed.run(&run, &heard).await, Err(TestBedError::Interrupted)));
-    assert_eq!(heard.taken(), ["begun", "bye"]);
+    let lines = heard.taken();
+    assert_eq!((lines.first().unwrap().as_str(), lines.last().unwrap().as_str()), ("begun", "bye"), "{lines:?}");
 }
 
 async fn promises(bench: &Bench) {
@@ -237,7 +239,7 @@ async fn tests_in_place() {
     let left = ["/layers", "/workspace"].map(|folder| fs::read_dir(folder).unwrap().count());
     assert_eq!(left, [0, 0]);
     let request = [AddonRequest { kind: AddonKind::Postgres, image: None }];
-    let refused = bench.bed.start("shop:1", &request).await.unwrap_err().to_string();
+    let refused = bench.another(PATH).start("shop:1", &request).await.unwrap_err().to_string();
     assert_eq!(
         refused,
         "the add-on `postgres` cannot be had here: there is no Docker, so it would be a process of this machine, and the program \

@@ -100,6 +100,15 @@ fn an_add_on_that_the_environment_image_lacks_is_refused_by_name_with_the_way_ou
     assert_eq!(refused.phase("POST_BUILD"), Some("SUCCEEDED"));
 }
 
+/// Takes another command for `postbuild`, and tells after it which processes are left.
+fn with_postbuild(project: &Project, command: &str) -> String {
+    let left = r#"for p in /proc/[0-9]*; do echo "left: $(tr '\0' ' ' <$p/cmdline)"; done"#;
+    let lines = format!("- |\n        {command}; code=$?\n        {left}\n        (exit $code)\n");
+    let changed = project.buildspec.replace("- packhorse codebuild postbuild\n", &lines);
+    assert_ne!(changed, project.buildspec);
+    changed
+}
+
 #[test]
 #[ignore = "needs Docker Engine 26, pack, a registry, moto and DynamoDB Local"]
 fn tests_that_fail_or_hang_move_no_tag_and_leave_no_process() {
@@ -116,11 +125,7 @@ fn tests_that_fail_or_hang_move_no_tag_and_leave_no_process() {
     let account = account.with_small_app(hanging, "echo migrated");
     account.write("apppack.toml", "[test]\ntimeout = \"2s\"\n");
     let mut project = project;
-    // What is still there after `postbuild`, beside the shell and its container's first process.
-    project.buildspec = project.buildspec.replace(
-        "- packhorse codebuild postbuild\n",
-        "- packhorse codebuild postbuild || { for p in /proc/[0-9]*; do echo \"left: $(tr '\\\\0' ' ' <$p/cmdline)\"; done; false; }\n",
-    );
+    project.buildspec = with_postbuild(&project, "packhorse codebuild postbuild");
     let hung = build(&account, &project, 8);
     assert_eq!((hung.status, hung.phase("POST_BUILD")), ("FAILED", Some("FAILED")), "{}", log(&hung));
     let told = log(&hung);
@@ -143,12 +148,8 @@ fn a_postbuild_that_was_killed_is_repeated_and_its_add_ons_go() {
     let account = account.adopted(None);
     let mut project = account.unprivileged_project(&image.name);
     // The first is killed while its tests run: as a whole, and nothing is left to tell of it.
-    project.buildspec = project.buildspec.replace(
-        "- packhorse codebuild postbuild\n",
-        "- |\n        (packhorse codebuild postbuild & until [ -e /tmp/second ]; do sleep 0.1; done; kill -9 $!; wait $!)\n        \
-         packhorse codebuild postbuild; code=$?\n        \
-         for p in /proc/[0-9]*; do echo \"left: $(tr '\\0' ' ' <$p/cmdline)\"; done; (exit $code)\n",
-    );
+    let kill = "(packhorse codebuild postbuild & until [ -e /tmp/second ]; do sleep 0.1; done; kill -9 $!; wait $!)";
+    project.buildspec = with_postbuild(&project, &format!("{kill}; packhorse codebuild postbuild"));
     let build = build(&account, &project, 3);
     assert_eq!(build.status, "SUCCEEDED", "{}", log(&build));
     let told = log(&build);
