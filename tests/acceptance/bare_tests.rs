@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use packhorse::adapters::bare_tests::{AddonProcesses, BareTestBed, Place};
@@ -16,12 +16,12 @@ use packhorse::adapters::sandbox::account::Account;
 use packhorse::domain::manifest::AddonKind;
 use packhorse::image::credentials::Anonymous;
 use packhorse::image::{RegistryClient, RegistryOptions};
-use packhorse::ports::image_builder::BuildOutput;
 use packhorse::ports::test_bed::{AddonRequest, TestBed as _, TestBedError, TestEnvironment, TestRun};
 use tokio::sync::OnceCell;
 
 use crate::support::app::app;
 use crate::support::docker::random_name;
+use crate::support::heard::Heard;
 use crate::support::parts;
 use crate::support::sandbox::{again_as_user, again_in_the_builder_with, processes_with, program};
 
@@ -57,29 +57,6 @@ async fn image() -> String {
     })
     .await
     .clone()
-}
-
-#[derive(Default)]
-struct Heard {
-    lines: Mutex<Vec<String>>,
-    stop_at: Option<(&'static str, Stop)>,
-}
-
-impl BuildOutput for Heard {
-    fn line(&self, line: &str) {
-        if let Some((text, stop)) = &self.stop_at
-            && line == *text
-        {
-            stop.gently.cancel();
-        }
-        self.lines.lock().unwrap().push(line.to_owned());
-    }
-}
-
-impl Heard {
-    fn taken(self) -> Vec<String> {
-        self.lines.into_inner().unwrap()
-    }
 }
 
 /// A bed and what belongs to it.
@@ -199,7 +176,7 @@ async fn tests_that_hang_say_goodbye_and_leave_nothing(bench: &Bench) {
 }
 
 async fn tests_that_are_interrupted_end(bench: &Bench) {
-    let heard = Heard { stop_at: Some(("begun", bench.stop.clone())), ..Heard::default() };
+    let heard = Heard::stopping_at("begun", bench.stop.clone());
     let run = bench.run("trap 'echo bye; exit 0' TERM; echo begun; rm -f /tmp/g; mkfifo /tmp/g; read line <>/tmp/g");
     assert!(matches!(bench.bed.run(&run, &heard).await, Err(TestBedError::Interrupted)));
     let lines = heard.taken();

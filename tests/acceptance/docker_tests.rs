@@ -1,40 +1,17 @@
 //! Tests of apps, on the real engine.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use packhorse::adapters::docker::{ContainerTestBed, Docker};
 use packhorse::adapters::process::Stop;
 use packhorse::domain::addons::test_name;
 use packhorse::domain::manifest::AddonKind;
-use packhorse::ports::image_builder::BuildOutput;
 use packhorse::ports::test_bed::{AddonRequest, TestBed, TestBedError, TestRun};
 
 use crate::support::docker::{Broom, SHELL_IMAGE, docker, engine, random_name};
-
-#[derive(Default)]
-struct Lines {
-    lines: Mutex<Vec<String>>,
-    stop_at: Option<(&'static str, Stop)>,
-}
-
-impl BuildOutput for Lines {
-    fn line(&self, line: &str) {
-        if let Some((text, stop)) = &self.stop_at
-            && line == *text
-        {
-            stop.gently.cancel();
-        }
-        self.lines.lock().unwrap().push(line.to_owned());
-    }
-}
-
-impl Lines {
-    fn taken(self) -> Vec<String> {
-        self.lines.into_inner().unwrap()
-    }
-}
+use crate::support::heard::Heard;
 
 async fn bed() -> (Docker, ContainerTestBed) {
     let engine = engine().await;
@@ -76,7 +53,7 @@ async fn tests_reach_their_add_ons_which_are_ready_and_nothing_is_left() {
     let env = bed.start(&build_id, &addons).await.unwrap();
     assert_eq!(env["DATABASE_URL"], "postgres://postgres:postgres@db:5432/postgres");
     assert_eq!(env["REDIS_URL"], "redis://redis:6379");
-    let output = Lines::default();
+    let output = Heard::default();
     let mut tests = run(&build_id, "psql \"$DATABASE_URL\" -Atc 'select 40 + 2' && getent hosts redis >/dev/null");
     tests.image = "postgres:16".to_owned();
     tests.env = env.into_iter().map(|(key, value)| (key, value.into())).collect();
@@ -129,8 +106,8 @@ async fn leftovers_of_a_killed_attempt_are_removed_by_the_next() {
     bed.start(&build_id, &addons).await.unwrap();
     // The first attempt is gone without a word; its containers run on.
     bed.start(&build_id, &addons).await.unwrap();
-    assert_eq!(bed.run(&run(&build_id, "exit 7"), &Lines::default()).await.unwrap(), 7);
-    assert_eq!(bed.run(&run(&build_id, "exit 0"), &Lines::default()).await.unwrap(), 0);
+    assert_eq!(bed.run(&run(&build_id, "exit 7"), &Heard::default()).await.unwrap(), 7);
+    assert_eq!(bed.run(&run(&build_id, "exit 0"), &Heard::default()).await.unwrap(), 0);
     bed.remove(&build_id).await.unwrap();
     assert_eq!(left_behind(&build_id), "");
 }
@@ -142,7 +119,7 @@ async fn an_images_own_entrypoint_does_not_swallow_the_tests() {
     let (_, bed) = bed().await;
     let name = format!("{}:own", test_name(&build_id));
     docker(&["commit", "-c", "ENTRYPOINT [\"/bin/true\"]", &created(&build_id), &name]);
-    let output = Lines::default();
+    let output = Heard::default();
     let mut tests = run(&build_id, r#"echo "a  b"; echo '$HOME'; exit 4"#);
     tests.image = name;
     assert_eq!(bed.run(&tests, &output).await.unwrap(), 4);
@@ -154,7 +131,7 @@ async fn an_images_own_entrypoint_does_not_swallow_the_tests() {
 async fn tests_that_hang_are_stopped_and_removed() {
     let (build_id, _broom) = build_id();
     let (_, bed) = bed().await;
-    let output = Lines::default();
+    let output = Heard::default();
     let hang = "trap 'echo bye; exit' TERM; echo begun; mkfifo /tmp/f; read line <>/tmp/f";
     let mut tests = run(&build_id, hang);
     tests.limit = Duration::from_secs(1);
@@ -169,7 +146,7 @@ async fn interrupted_tests_are_stopped_and_removed() {
     let (build_id, _broom) = build_id();
     let stop = Stop::default();
     let bed = ContainerTestBed::new(Arc::new(engine().await), stop.clone());
-    let output = Lines { stop_at: Some(("begun", stop)), ..Lines::default() };
+    let output = Heard::stopping_at("begun", stop);
     let tests = run(&build_id, "trap 'exit 0' TERM; echo begun; mkfifo /tmp/f; read line <>/tmp/f");
     assert!(matches!(bed.run(&tests, &output).await, Err(TestBedError::Interrupted)));
     assert_eq!(left_behind(&build_id), "");

@@ -16,6 +16,7 @@ pub(crate) mod embedded;
 #[cfg(feature = "aws")]
 pub(crate) mod environment_image;
 pub(crate) mod fault_proxy;
+pub(crate) mod heard;
 pub(crate) mod http;
 pub(crate) mod lanes;
 pub(crate) mod lying_server;
