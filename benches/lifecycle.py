@@ -163,7 +163,9 @@ class Memory(threading.Thread):
         return self.peak
 
 
-PHASE = re.compile(r"===> (\w+)")
+PHASE = re.compile(r"={2,3}> (\w+)$")
+# As packhorse names the phases, and the Go lifecycle.
+NAMES = {"analyze": "ANALYZING", "detect": "DETECTING", "restore": "RESTORING", "build": "BUILDING", "export": "EXPORTING"}
 
 
 def measured(command, env, log, registry, kept):
@@ -178,8 +180,8 @@ def measured(command, env, log, registry, kept):
         for line in child.stdout:
             at = time.monotonic() - begin
             lines.append((at, line.rstrip("\n")))
-            if (found := PHASE.search(line)) is not None:
-                stamps.append((found[1], at))
+            if (found := PHASE.search(line.rstrip())) is not None:
+                stamps.append((NAMES.get(found[1], found[1]), at))
     wall = time.monotonic() - begin
     peak, busy = memory.end(), cpu() - busy
     os.sync()
