@@ -131,7 +131,7 @@ impl EmbeddedBuilder {
         let previous = destination.previous(&images, build, &name, told).await?;
         let cache = self.cache(&images, build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
-        let packing = Packing::new(workplace)?;
+        let packing = Packing::new(workplace, settings)?;
         let account = workplace.account();
         let create = Create {
             folders: workplace.folders(),
@@ -249,9 +249,10 @@ fn launcher(base: &Base) -> Result<Launcher, ImageBuildError> {
 struct Packing(Arc<Packer>);
 
 impl Packing {
-    fn new(workplace: &Workplace) -> Result<Self, ImageBuildError> {
+    fn new(workplace: &Workplace, settings: &EmbeddedSettings) -> Result<Self, ImageBuildError> {
         let packer = Packer::new(workplace.spool(), Compression::Gzip);
-        Ok(Self(Arc::new(packer.map_err(|error| Failure::refused("prepare to make layers", error))?)))
+        let packer = packer.map_err(|error| Failure::refused("prepare to make layers", error))?;
+        Ok(Self(Arc::new(packer.with_memory(settings.cache.join("gzip-layers")))))
     }
 }
 
