@@ -20,7 +20,7 @@ use crate::adapters::local::SystemClock;
 use crate::adapters::memory::MemorySettings;
 use crate::adapters::process::Git;
 use crate::cli::{EngineChoice, HandleArgs, PlaceChoice, Session, Verb};
-use crate::domain::aws_event::{self, Addressed, EventError};
+use crate::domain::aws_event::{self, News};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{Ending, Lane, LaneKey};
 use crate::domain::manifest::{AppPackToml, Engine, SourceFile};
@@ -30,8 +30,10 @@ use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::handle::Handled;
 use crate::orchestrator::{LanePorts, Orchestrator};
+use crate::ports::activity_log::NoActivityLog;
 use crate::ports::failure::Failure;
 use crate::ports::image_builder::ImageBuilder;
+use crate::ports::notifier::NoNotifier;
 use crate::ports::records::Records;
 use crate::ports::routes::Routes;
 use crate::ports::test_bed::TestBed;
@@ -177,28 +179,36 @@ fn settings() -> Result<RunnerSettings, CliError> {
 
 /// Handles one event, and with `follow` goes on until nothing is in flight.
 pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> Result<(), CliError> {
-    let event = match aws_event::read(text) {
-        Ok(event) => event,
+    let news = match aws_event::read(text) {
+        Ok(news) => news,
         // Rules may let more through than is used; that is no failure of whoever hands it on.
-        Err(error @ EventError::Unused { .. }) => {
+        Err(error) if !error.is_garbage() => {
             session.printer.note(format_args!("Ignored: {error}"));
             return Ok(());
         }
         Err(error) => return Err(CliError::usage("this event cannot be used").because(error)),
     };
-    let Addressed { lane, events } = event;
+    let of = match &news {
+        News::Lane(addressed) => addressed.lane.to_string(),
+        News::Pipeline(pipeline) => format!("the review apps of {pipeline}"),
+        News::Service(service) => service.arn.clone(),
+        News::Access(_) => "people".to_owned(),
+    };
     let orchestrator = orchestrator(session, args.place).await?;
-    match orchestrator.handle(&lane, &events).await? {
-        Handled::Done => session.printer.note(format_args!("Handled an event of {lane}")),
-        Handled::Ignored(reason) => session.printer.note(format_args!("Ignored an event of {lane}: {reason}")),
+    match orchestrator.hear(&news).await? {
+        Handled::Done => session.printer.note(format_args!("Handled an event of {of}")),
+        Handled::Ignored(reason) => session.printer.note(format_args!("Ignored an event of {of}: {reason}")),
         Handled::NoLane => {
-            session.printer.note(format_args!("{lane} has no lane: another orchestrator looks after it"));
+            session.printer.note(format_args!("{of} has no lane: another orchestrator looks after it"));
         }
         Handled::Owing => session
             .printer
-            .warn(format_args!("{lane} owes something that must wait: `packhorse orchestrator sweep` does it")),
+            .warn(format_args!("{of} owes something that must wait: `packhorse orchestrator sweep` does it")),
     }
-    if args.follow { follow(session, &orchestrator, &lane).await } else { Ok(()) }
+    match news {
+        News::Lane(addressed) if args.follow => follow(session, &orchestrator, &addressed.lane).await,
+        _ => Ok(()),
+    }
 }
 
 /// Looks at everything in flight, and with `follow` goes on until nothing is.
@@ -255,6 +265,8 @@ async fn orchestrator(session: &Session, place: PlaceChoice) -> Result<Orchestra
         parameters: Arc::new(SsmParameters::new(clients.ssm())),
         place: Arc::new(place),
         review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
+        activity: Arc::new(NoActivityLog),
+        notifier: Arc::new(NoNotifier),
     })
 }
 

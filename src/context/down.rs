@@ -59,7 +59,7 @@ pub(super) async fn down(session: &Session, args: &DownArgs) -> Result<(), CliEr
     let engine = Arc::new(docker::connect().await?);
     let name = instance(&state_folder).map_err(unusable)?;
     let place = ContainerPlace::new(engine.clone(), state.clone(), Arc::new(SystemClock), Arc::new(NoRoutes), &name)?;
-    let lanes: BTreeSet<LaneKey> = state.lanes().await?.into_iter().chain([lane_of(&folder, None)?]).collect();
+    let lanes: BTreeSet<LaneKey> = state.all().await?.into_iter().chain([lane_of(&folder, None)?]).collect();
     let mut kept = Vec::new();
     let tests = ContainerTestBed::new(engine.clone(), super::engine::stop(session));
     for lane in &lanes {

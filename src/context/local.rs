@@ -12,12 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::docker;
 use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
-use crate::adapters::local::{LocalArtifacts, LocalState, SystemClock};
+use crate::adapters::local::{ActivityFile, LocalArtifacts, LocalState, SystemClock};
 use crate::adapters::process::Git;
 use crate::cli::{Session, UpArgs, inside_folder, plan_of_folder, read_env_files};
 use crate::domain::addons::rules;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::lane::LaneKey;
+use crate::domain::lane::{LaneKey, ReviewAppState};
 use crate::domain::manifest::{AddonKind, AppPlan};
 use crate::domain::names::{AppName, PullRequest};
 use crate::domain::namespace::Namespace;
@@ -25,6 +25,7 @@ use crate::env_vars;
 use crate::orchestrator::{LanePorts, Orchestrator};
 use crate::ports::artifacts::OneStore;
 use crate::ports::failure::Failure;
+use crate::ports::notifier::NoNotifier;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
 use crate::runner::{RunnerContext, RunnerSettings, STATE_FOLDER};
@@ -130,6 +131,8 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         parameters: state.clone(),
         place: place.clone(),
         review_apps: Arc::new(NoStacks),
+        activity: Arc::new(ActivityFile::new(state_folder.join("activity.jsonl"))),
+        notifier: Arc::new(NoNotifier),
     });
     let builds_folder = state_folder.join("builds");
     let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, place, engine, url: proxy.url() };
@@ -236,6 +239,10 @@ struct NoStacks;
 impl ReviewApps for NoStacks {
     async fn remove(&self, _: &AppName, _: PullRequest) -> Result<bool, Failure> {
         Ok(false)
+    }
+
+    async fn removal(&self, _: &AppName, _: PullRequest) -> Result<Option<ReviewAppState>, Failure> {
+        Ok(Some(ReviewAppState::Gone))
     }
 }
 

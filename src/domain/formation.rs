@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::lane::ReleasePlan;
 use super::names::BuildNumber;
@@ -60,7 +60,7 @@ impl ConfigName {
 }
 
 /// What one process gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Size {
     /// ECS CPU units: 1024 are one processor.
     pub cpu: u32,
@@ -76,7 +76,7 @@ impl Default for Size {
 }
 
 /// How many processes of a type run, and what each of them gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessScale {
     /// What each gets.
     pub size: Size,

@@ -1,5 +1,6 @@
 //! Rules without I/O, clock or randomness: equal inputs give equal outputs.
 
+pub mod activity;
 pub mod addons;
 pub mod app_settings;
 pub mod aws_event;

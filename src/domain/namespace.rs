@@ -47,6 +47,11 @@ impl Namespace {
         }
     }
 
+    /// What follows the namespace's root in the name of a parameter, or nothing where it is another's.
+    pub fn below<'p>(&self, parameter: &'p str) -> Option<&'p str> {
+        parameter.strip_prefix('/')?.strip_prefix(self.0.as_str())?.strip_prefix('/')
+    }
+
     /// The paths of config variables, lowest precedence first; each ends with a slash.
     pub fn config_paths(&self, key: &LaneKey) -> Vec<String> {
         Self::kinds(key).into_iter().map(|kind| format!("{}/config/", self.parameters(&key.app, kind))).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use crate::domain::lane::{
-    Build, Decision, Ending, Event, Lane, LaneKey, Phase, build_record, changes, decide, deploy_status,
+    Build, Decision, Ending, Event, Lane, LaneKey, Phase, PhaseChange, build_record, changes, decide, deploy_status,
 };
 use crate::domain::names::BuildNumber;
 use crate::ports::clock::Clock;
@@ -47,43 +47,59 @@ const ATTEMPTS: u32 = 20;
 /// before the commit leaves the lane as it was; one after it leaves items that are not written marked as such in the
 /// lane, so that the next step or sweep writes them. The phase events are hints: a failure to send them is only logged.
 pub async fn advance(ports: &LanePorts, key: &LaneKey, event: &Event) -> Result<Advanced, Failure> {
+    advance_all(ports, key, std::slice::from_ref(event)).await
+}
+
+/// Brings events into a lane in their order, in one commit: either all of them are in it or none.
+///
+/// Otherwise like [`advance`]. [`Advanced::Ignored`] means that nothing follows from any of them.
+pub async fn advance_all(ports: &LanePorts, key: &LaneKey, events: &[Event]) -> Result<Advanced, Failure> {
     for _ in 0..ATTEMPTS {
         let Some(Versioned { lane, version }) = ports.lanes.load(key).await? else {
             return Ok(Advanced::NoLane);
         };
-        let next = match decide(&lane, event, ports.clock.now()) {
-            Decision::Changed(next) => *next,
-            Decision::Ignored(reason) => {
-                debug!(lane = %key, reason, "Ignored an event");
-                return Ok(Advanced::Ignored(reason));
+        let mut now = lane;
+        let mut reason = "there was no event";
+        let mut told = Vec::new();
+        let mut changed = false;
+        for event in events {
+            match decide(&now, event, ports.clock.now()) {
+                Decision::Changed(next) => {
+                    told.extend(changes(&now, &next, version.0 + 1));
+                    now = *next;
+                    changed = true;
+                }
+                Decision::Ignored(why) => {
+                    debug!(lane = %key, reason = why, "Ignored an event");
+                    reason = why;
+                }
             }
-        };
-        let version = match ports.lanes.commit(version, &next).await {
+        }
+        if !changed {
+            return Ok(Advanced::Ignored(reason));
+        }
+        let version = match ports.lanes.commit(version, &now).await {
             Ok(version) => version,
             Err(Failure::Conflict { .. }) => continue,
             Err(failure) => return Err(failure),
         };
-        project(ports, &next, version, next.unprojected.keys().copied()).await?;
-        tell(ports, &lane, &next, version).await;
-        return Ok(Advanced::Changed(Box::new(Versioned { lane: next, version })));
+        project(ports, &now, version).await?;
+        tell(ports, key, &told).await;
+        return Ok(Advanced::Changed(Box::new(Versioned { lane: now, version })));
     }
     Err(Failure::Conflict { what: format!("the lane of {key}") })
 }
 
-/// Writes the client-visible items of these builds, and of the most recent deploy.
-pub async fn project(
-    ports: &LanePorts,
-    lane: &Lane,
-    version: Version,
-    builds: impl IntoIterator<Item = BuildNumber>,
-) -> Result<(), Failure> {
-    let mut any = false;
-    // The deploy's status goes first, so that it is there when a build is seen to be deployed.
-    for number in builds {
-        if !any && let Some(status) = deploy_status(lane) {
-            ports.records.put_deploy_status(&lane.key, version, &status).await?;
-        }
-        any = true;
+/// Writes the client-visible items that are not known to be written: of builds, and of the most recent deploy.
+pub async fn project(ports: &LanePorts, lane: &Lane, version: Version) -> Result<(), Failure> {
+    // The deploy's status goes first, so that it is there when a build is seen to be deployed. An older packhorse set no
+    // mark for it.
+    let deployed = lane.live.as_ref().map(|live| live.build).or(lane.failed_deploy);
+    let unmarked = deployed.is_some_and(|number| lane.unprojected.contains_key(&number));
+    if let Some(status) = deploy_status(lane).filter(|_| unmarked || lane.unprojected_deploy.is_some()) {
+        ports.records.put_deploy_status(&lane.key, version, &status).await?;
+    }
+    for number in lane.unprojected.keys().copied() {
         match build_record(lane, number) {
             Some(record) => {
                 ports.records.put_build(&lane.key, version, &record).await?;
@@ -118,18 +134,17 @@ async fn take_back_if_late(
     Ok(())
 }
 
-async fn tell(ports: &LanePorts, before: &Lane, after: &Lane, version: Version) {
-    let changes = changes(before, after, version.0);
-    for change in &changes {
+async fn tell(ports: &LanePorts, key: &LaneKey, changes: &[PhaseChange]) {
+    for change in changes {
         info!(
             app.name = %change.app, build.number = change.build.0, phase = change.phase.as_str(),
-            state = change.state.as_str(), "Build {} of {}: {} {}", change.build, after.key, change.phase, change.state.as_str()
+            state = change.state.as_str(), "Build {} of {key}: {} {}", change.build, change.phase, change.state.as_str()
         );
     }
     if changes.is_empty() {
         return;
     }
-    if let Err(failure) = ports.events.emit(&changes).await {
+    if let Err(failure) = ports.events.emit(changes).await {
         warn!(cause = chain(&failure), "Phase events were not sent; the sweep will notice instead");
     }
 }

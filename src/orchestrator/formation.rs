@@ -32,11 +32,12 @@ impl Orchestrator {
                 }
             },
         };
-        let commit = match (lane.builds.get(&build), &lane.live) {
-            (Some(known), _) => known.commit.clone(),
-            (None, Some(live)) if live.build == build => live.commit.clone(),
-            _ => String::new(),
-        };
+        let of_build = lane.builds.get(&build).map(|known| &known.commit);
+        let rollback = lane.rollback.as_ref().map(|rollback| &rollback.release);
+        let removal = lane.removal.as_ref().and_then(|removal| removal.last_command.as_ref());
+        let mut releases = lane.live.iter().chain(rollback).chain(removal.map(|last| &last.release));
+        let of_release = releases.find(|release| release.build == build).map(|release| &release.commit);
+        let commit = of_build.or(of_release).cloned().unwrap_or_default();
         let config = self.config.names(&lane.key).await?;
         Ok(Formation { build, commit, plan: plan.clone(), config, scaling, scheduled_tasks })
     }

@@ -3,20 +3,24 @@
 pub mod advance;
 mod formation;
 pub mod handle;
+mod hear;
 mod observe;
 mod perform;
 mod release_plan;
+mod rollback;
 pub mod sweep;
 
 use std::sync::Arc;
 
 pub use advance::LanePorts;
 
+use crate::ports::activity_log::ActivityLog;
 use crate::ports::app_config::AppConfig;
 use crate::ports::app_settings::AppSettings;
 use crate::ports::artifacts::ArtifactStores;
 use crate::ports::build_service::BuildService;
 use crate::ports::image_store::ImageStore;
+use crate::ports::notifier::Notifier;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::place::Place;
 use crate::ports::review_apps::ReviewApps;
@@ -42,4 +46,8 @@ pub struct Orchestrator {
     pub place: Arc<dyn Place>,
     /// The stacks of review apps.
     pub review_apps: Arc<dyn ReviewApps>,
+    /// What happened to each app, for people.
+    pub activity: Arc<dyn ActivityLog>,
+    /// Tells somebody at once.
+    pub notifier: Arc<dyn Notifier>,
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Orchestrator;
 use crate::domain::build_environment::BuildLabel;
-use crate::domain::lane::{ArtifactsRead, Build, Lane, LaneKey, Phase, ReleasePlan, Service};
+use crate::domain::lane::{ArtifactsRead, Build, Lane, LaneKey, Outputs, Phase, ReleasePlan, Service};
 use crate::domain::manifest::{AppPackToml, BuildSystem, SourceFile};
 use crate::domain::names::BuildNumber;
 use crate::domain::namespace::Namespace;
@@ -47,11 +47,11 @@ impl Orchestrator {
             None => Some(Err(format!("the artifact `{config}` is missing"))),
             Some(_) if !goes_on => None,
             Some(config) => {
+                let known = lane.builds.get(&build);
+                let began = known.and_then(|build| build.phases.get(&Phase::Finalize)).map_or(0, |phase| phase.start.0);
+                let repository = known.map_or("", |build| &build.outputs.repository);
                 let metadata = artifacts.get(&file("build.json")).await?;
-                Some(match self.image(lane, build, metadata).await? {
-                    Ok(image) => self.plan(&lane.key, &config, image).await?,
-                    Err(cause) => Err(cause),
-                })
+                Some(self.plan_of(&lane.key, build, &config, metadata, (repository, began)).await?)
             }
         };
         Ok(ArtifactsRead {
@@ -68,25 +68,59 @@ impl Orchestrator {
             Ok(plan) => plan,
             Err(cause) => return Ok(Err(cause)),
         };
+        if lane.pull_request.is_none() {
+            plan.pre_destroy_command = None;
+        }
         for (process, service) in &mut plan.services {
             service.arn = self.place.service_arn(lane, process).await?;
         }
         Ok(Ok(plan))
     }
 
-    /// Names a build's image by digest: as `build.json` does, else by the tag that every builder sets.
+    /// Reads once more what a build asked for that has ended.
+    pub(super) async fn read_plan(
+        &self,
+        lane: &LaneKey,
+        build: BuildNumber,
+        outputs: &Outputs,
+    ) -> Result<Result<ReleasePlan, String>, Failure> {
+        let artifacts = self.artifacts.of(&outputs.bucket);
+        let config = format!("{build}/{}", Namespace::default().config_file());
+        let Some(content) = artifacts.get(&config).await? else {
+            return Ok(Err(format!("the artifact `{config}` is not there any more")));
+        };
+        let metadata = artifacts.get(&format!("{build}/build.json")).await?;
+        self.plan_of(lane, build, &content, metadata, (&outputs.repository, 0)).await
+    }
+
+    /// Reads what a build asks for; `image` is its repository, and when the build was over, in Unix seconds.
+    async fn plan_of(
+        &self,
+        lane: &LaneKey,
+        build: BuildNumber,
+        config: &[u8],
+        metadata: Option<Bytes>,
+        (repository, began): (&str, u64),
+    ) -> Result<Result<ReleasePlan, String>, Failure> {
+        match self.image(build, metadata, repository, began).await? {
+            Ok(image) => self.plan(lane, config, image).await,
+            Err(cause) => Ok(Err(cause)),
+        }
+    }
+
+    /// Names a build's image by digest: as `build.json` does, else by the tag that every builder sets; `began` is when the
+    /// build was over, in Unix seconds.
     async fn image(
         &self,
-        lane: &Lane,
         build: BuildNumber,
         metadata: Option<Bytes>,
+        repository: &str,
+        began: u64,
     ) -> Result<Result<String, String>, Failure> {
         if let Some(metadata) = metadata {
             return Ok(image_of_metadata(&metadata));
         }
-        let known = lane.builds.get(&build);
-        let name = known.map_or("", |build| &build.outputs.repository);
-        let Ok(repository) = name.parse::<Repository>() else {
+        let Ok(repository) = repository.parse::<Repository>() else {
             return Ok(Err(format!("the artifact `{build}/build.json` is missing, and the repository is not known")));
         };
         let [_, tag, _] = tags::released("", &BuildLabel::Numbered(build));
@@ -95,7 +129,6 @@ impl Orchestrator {
         match self.images.resolve(&image).await {
             Ok(digest) => Ok(Ok(repository.at(digest).to_string())),
             Err(Failure::NotFound { .. }) => {
-                let began = known.and_then(|build| build.phases.get(&Phase::Finalize)).map_or(0, |phase| phase.start.0);
                 if self.lanes.clock.now().0 < began + TAG_DELAY {
                     return Err(Failure::unavailable("find the image", format!("{image} is not there yet")));
                 }
@@ -130,6 +163,7 @@ fn plan(config: &[u8], image: String) -> Result<ReleasePlan, String> {
         launcher: config.system == BuildSystem::Buildpack,
         release_command: config.release_command,
         postdeploy_command: config.initialize_command,
+        pre_destroy_command: config.pre_destroy_command,
         services,
     })
 }

@@ -1,13 +1,19 @@
 //! Finds lanes in which something is in flight and brings them up to the truth.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::warn;
 
 use super::Orchestrator;
 use super::handle::Handled;
+use super::observe::build_events;
 use crate::domain::lane::{Event, Lane, LaneKey};
+use crate::domain::names::{AppName, EpochSeconds};
 use crate::ports::failure::{Failure, chain};
+
+/// Seconds within which a build that nobody told of is still expected to be deployed: a little more than one may take.
+const STILL_EXPECTED: u64 = 12 * 60 * 60;
 
 /// What a sweep came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +45,47 @@ impl Orchestrator {
             }
         }
         Ok(swept)
+    }
+
+    /// Looks for what no event told of: builds, among the newest of every project that has a lane, and changed settings.
+    ///
+    /// Some calls per project, so it is done less often than [`Orchestrator::sweep`]: it matters only where all events of a
+    /// build, or of a change, were lost. Builds that began long ago are left alone: nobody expects them to be deployed any more.
+    /// Services whose settings have not changed are left alone by their place.
+    ///
+    /// # Errors
+    /// Fails only when the lanes cannot be listed.
+    pub async fn search(&self) -> Result<Swept, Failure> {
+        let mut swept = Swept::default();
+        let lanes = self.lanes.lanes.all().await?;
+        let projects: BTreeSet<_> = lanes.iter().map(|lane| lane.app.clone()).collect();
+        for lane in &lanes {
+            if let Err(failure) = self.handle(lane, &[Event::SettingsChanged]).await {
+                warn!(%lane, cause = chain(&failure), "A lane must wait for the next search");
+            }
+        }
+        for project in projects {
+            swept.lanes += 1;
+            if let Err(failure) = self.search_project(&project).await {
+                warn!(app.name = %project, cause = chain(&failure), "A project must wait for the next search");
+                swept.waiting += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn search_project(&self, project: &AppName) -> Result<(), Failure> {
+        let expected = EpochSeconds(self.lanes.clock.now().0.saturating_sub(STILL_EXPECTED));
+        for (key, facts) in self.builds.newest(project).await? {
+            if facts.started < expected {
+                continue;
+            }
+            let Some(current) = self.lanes.lanes.load(&key).await? else { continue };
+            if !current.lane.builds.contains_key(&facts.number) {
+                self.handle(&key, &build_events(facts)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings one lane up to the truth.

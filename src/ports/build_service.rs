@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::failure::Failure;
-use crate::domain::lane::{BuildResult, Outputs};
-use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
+use crate::domain::lane::{BuildResult, LaneKey, Outputs};
+use crate::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds};
 
 /// A build as its service knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub struct BuildFacts {
 pub trait BuildService: Send + Sync {
     /// Returns what is known of these builds; unknown ones are left out.
     async fn builds(&self, arns: &[BuildArn]) -> Result<Vec<BuildFacts>, Failure>;
+
+    /// Returns the newest builds of a project, each with the lane that it belongs to, newest first; about a page of them. Builds
+    /// that belong to no lane are left out, and so is a project that is not there.
+    async fn newest(&self, project: &AppName) -> Result<Vec<(LaneKey, BuildFacts)>, Failure>;
 
     /// Stops a build; one that has ended already counts as done.
     async fn stop(&self, arn: &BuildArn) -> Result<(), Failure>;

@@ -33,6 +33,9 @@ pub trait LaneStore: Send + Sync {
     /// again. Once this returns, a restarted orchestrator finds and finishes the actions.
     async fn commit(&self, seen: Version, next: &Lane) -> Result<Version, Failure>;
 
+    /// Names all lanes. This may read much, so it is asked for rarely.
+    async fn all(&self) -> Result<Vec<LaneKey>, Failure>;
+
     /// Names the lanes in which something is in flight.
     async fn active(&self) -> Result<Vec<LaneKey>, Failure>;
 }

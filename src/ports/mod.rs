@@ -1,5 +1,6 @@
 //! What packhorse needs from outside, one small capability per file, each with its errors.
 
+pub mod activity_log;
 pub mod app_config;
 pub mod app_settings;
 pub mod artifacts;
@@ -10,6 +11,7 @@ pub mod failure;
 pub mod image_builder;
 pub mod image_store;
 pub mod lane_store;
+pub mod notifier;
 pub mod parameters;
 pub mod phase_events;
 pub mod place;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::failure::Failure;
+use crate::domain::lane::ReviewAppState;
 use crate::domain::names::{AppName, PullRequest};
 
 /// Removes review apps.
@@ -13,4 +14,7 @@ pub trait ReviewApps: Send + Sync {
     ///
     /// "There is none" is an answer of the service, never a guess made from a failure.
     async fn remove(&self, pipeline: &AppName, pr: PullRequest) -> Result<bool, Failure>;
+
+    /// Tells where a removal that was ordered stands, or nothing while it is under way.
+    async fn removal(&self, pipeline: &AppName, pr: PullRequest) -> Result<Option<ReviewAppState>, Failure>;
 }

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::*;
 use crate::adapters::memory::{CollectedPhaseEvents, MemoryLaneStore, MemoryParameters, MemoryRecords, SettableClock};
-use crate::domain::lane::{Ending, Lane, LaneKey, Phase, PhaseState};
+use crate::domain::lane::{Ending, Lane, LaneKey, Phase, PhaseState, ReviewAppState};
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::names::{AppName, BuildNumber, EpochSeconds, PullRequest};
 use crate::image::credentials::CredentialError;
@@ -164,6 +164,10 @@ impl ReviewApps for Part {
         self.0.note(format!("remove review app {pipeline} {pr}"));
         Ok(true)
     }
+
+    async fn removal(&self, _: &AppName, _: PullRequest) -> Result<Option<ReviewAppState>, Failure> {
+        panic!("the runner waits for no removal")
+    }
 }
 
 #[async_trait]
@@ -233,6 +237,10 @@ impl LaneStore for Lanes {
         });
         self.1.note(format!("lane: {}", ending.or(phase.map(str::to_owned)).unwrap_or_default()));
         Ok(version)
+    }
+
+    async fn all(&self) -> Result<Vec<LaneKey>, Failure> {
+        self.0.all().await
     }
 
     async fn active(&self) -> Result<Vec<LaneKey>, Failure> {

@@ -151,6 +151,7 @@ fn plan(build: u64, image: &str, services: &[(&str, &str)]) -> ReleasePlan {
         launcher: false,
         release_command: None,
         postdeploy_command: None,
+        pre_destroy_command: None,
         services: services.iter().map(service).collect::<BTreeMap<_, _>>(),
     }
 }

@@ -74,6 +74,16 @@ async fn a_stale_commit_changes_nothing(bench: &impl Bench) {
     assert!(matches!(nowhere, Err(Failure::Conflict { .. })), "{nowhere:?}");
 }
 
+/// Whoever asks for all lanes gets those in which nothing is in flight too.
+async fn a_lane_at_rest_is_still_named_among_all(bench: &impl Bench) {
+    let store = bench.store();
+    let (at_rest, active) = (some_app(), some_review_app());
+    store.commit(Version(0), &lane_at_rest(&at_rest, 1)).await.unwrap();
+    store.commit(Version(0), &lane_with(&active, 1)).await.unwrap();
+    let all = store.all().await.unwrap();
+    assert!(all.contains(&at_rest) && all.contains(&active), "{all:?}");
+}
+
 /// Of many commits at one version, exactly one is written, and the store holds that one.
 async fn one_of_sixteen_concurrent_commits_wins(bench: &impl Bench) {
     let key = some_app();
@@ -185,6 +195,7 @@ macro_rules! promises {
             equal_lanes_do_not_hide_a_conflict,
             a_newer_format_is_refused,
             active_lanes_are_named_until_they_rest,
+            a_lane_at_rest_is_still_named_among_all,
         ]);
     };
 }

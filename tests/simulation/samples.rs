@@ -12,22 +12,25 @@ use packhorse::adapters::memory::{
     CollectedPhaseEvents, MemoryArtifacts, MemoryLaneStore, MemoryParameters, MemoryRecords, MemorySettings,
     SettableClock,
 };
-use packhorse::domain::aws_event::{self, Addressed};
+use packhorse::domain::aws_event::{self, Addressed, News};
 use packhorse::domain::formation::Formation;
 use packhorse::domain::lane::{
-    BuildRecord, BuildResult, DeployStatus, Ending, Lane, LaneKey, Phase, PhaseState, Release, ServicesState, TaskKey,
+    BuildRecord, BuildResult, DeployStatus, Ending, Lane, LaneKey, Phase, PhaseState, Release, ReviewAppState,
+    ServicesState, TaskKey,
 };
 use packhorse::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, ProcessType, PullRequest};
 use packhorse::orchestrator::{LanePorts, Orchestrator};
+use packhorse::ports::activity_log::NoActivityLog;
 use packhorse::ports::artifacts::{ArtifactStore, OneStore};
 use packhorse::ports::build_service::{BuildFacts, BuildService};
 use packhorse::ports::failure::Failure;
 use packhorse::ports::lane_store::{LaneStore, Version};
+use packhorse::ports::notifier::NoNotifier;
 use packhorse::ports::place::{Place, TaskRequest, TaskStatus};
 use packhorse::ports::records::Records;
 use packhorse::ports::review_apps::ReviewApps;
 
-use crate::support::no_images::NoImages;
+use super::no_images::NoImages;
 
 /// Build 42 succeeds, 43 fails in its image build, 44 is stopped. The hint is ours.
 const SAMPLES: [&str; 7] = [
@@ -42,7 +45,10 @@ const SAMPLES: [&str; 7] = [
 
 fn sample(name: &str) -> Addressed {
     let path = format!("{}/tests/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    aws_event::read(&std::fs::read_to_string(path).unwrap()).unwrap()
+    match aws_event::read(&std::fs::read_to_string(path).unwrap()).unwrap() {
+        News::Lane(addressed) => addressed,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// All that clients can see in the end, and what runs.
@@ -110,6 +116,10 @@ impl BuildService for World {
         Ok(truth().into_iter().filter(|facts| arns.contains(&facts.arn)).collect())
     }
 
+    async fn newest(&self, _: &AppName) -> Result<Vec<(LaneKey, BuildFacts)>, Failure> {
+        Ok(Vec::new())
+    }
+
     async fn stop(&self, _: &BuildArn) -> Result<(), Failure> {
         Ok(())
     }
@@ -119,6 +129,10 @@ impl BuildService for World {
 impl ReviewApps for World {
     async fn remove(&self, _: &AppName, _: PullRequest) -> Result<bool, Failure> {
         Ok(false)
+    }
+
+    async fn removal(&self, _: &AppName, _: PullRequest) -> Result<Option<ReviewAppState>, Failure> {
+        Ok(Some(ReviewAppState::Gone))
     }
 }
 
@@ -189,6 +203,8 @@ fn end_after(events: &[&Addressed]) -> End {
         parameters: Arc::new(MemoryParameters::new()),
         place: world.clone(),
         review_apps: world.clone(),
+        activity: Arc::new(NoActivityLog),
+        notifier: Arc::new(NoNotifier),
     };
     for event in events {
         assert_eq!(event.lane, key);

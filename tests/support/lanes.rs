@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use packhorse::domain::lane::{
     Build, BuildRecord, DeployStatus, Ending, Lane, LaneKey, Outputs, Phase, PhaseRecord, PhaseState, ProcessRecord,
+    Sizes,
 };
 use packhorse::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
@@ -38,6 +39,7 @@ pub(crate) fn lane_with(key: &LaneKey, number: u64) -> Lane {
         phases: BTreeMap::from([(Phase::Build, started_build(key, number))]),
         plan: None,
         task: None,
+        sizes: Sizes::new(),
         ending: None,
         settled: false,
     };

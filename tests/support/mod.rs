@@ -23,7 +23,6 @@ pub(crate) mod lying_server;
 pub(crate) mod made_build;
 #[cfg(feature = "aws")]
 pub(crate) mod made_image;
-pub(crate) mod no_images;
 #[cfg(feature = "aws")]
 pub(crate) mod orchestrated;
 pub(crate) mod parts;

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use aws_sdk_codebuild::Client;
+use aws_sdk_codebuild::operation::list_builds_for_project::ListBuildsForProjectError;
 use aws_sdk_codebuild::operation::stop_build::StopBuildError;
-use aws_sdk_codebuild::types::{Build, BuildPhaseType, EnvironmentVariableType, ProjectEnvironment, StatusType};
+use aws_sdk_codebuild::types::{
+    Build, BuildPhaseType, EnvironmentVariableType, ProjectEnvironment, SortOrderType, StatusType,
+};
 use tracing::warn;
 
 use super::clients::Clients;
 use super::failure::sort;
-use crate::domain::aws_event::{BuildPhase, bucket, failure, log_location};
-use crate::domain::lane::{BuildResult, Outputs};
-use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
+use crate::domain::aws_event::{BuildPhase, bucket, failure, lane_of_build, log_location};
+use crate::domain::lane::{BuildResult, LaneKey, Outputs};
+use crate::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds};
 use crate::env_vars;
 use crate::ports::build_service::{BuildFacts, BuildService};
 use crate::ports::failure::Failure;
@@ -25,6 +28,8 @@ pub struct CodeBuild {
 
 /// The most builds of one request (API reference of `BatchGetBuilds`).
 const BUILDS: usize = 100;
+/// Builds of a project that are looked at when one may have gone unheard.
+const NEWEST: usize = 20;
 
 impl CodeBuild {
     /// Uses these clients.
@@ -51,6 +56,29 @@ impl BuildService for CodeBuild {
         }
         // In the order asked for, whatever the order of the answer.
         Ok(arns.iter().filter_map(|arn| found.remove(arn)).collect())
+    }
+
+    async fn newest(&self, project: &AppName) -> Result<Vec<(LaneKey, BuildFacts)>, Failure> {
+        let listed = self.client.list_builds_for_project().project_name(project.as_str());
+        let listed = match listed.sort_order(SortOrderType::Descending).send().await {
+            Ok(listed) => listed,
+            Err(error)
+                if error.as_service_error().is_some_and(ListBuildsForProjectError::is_resource_not_found_exception) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(sort(format!("list the builds of {project}"), error)),
+        };
+        let mut ids = listed.ids.unwrap_or_default();
+        ids.truncate(NEWEST);
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self.client.batch_get_builds().set_ids(Some(ids)).send().await;
+        let builds = answer.map_err(|error| sort("look at builds", error))?.builds.unwrap_or_default();
+        let mut newest: Vec<_> = builds.iter().filter_map(|build| Some((lane(build)?, facts(build)?))).collect();
+        newest.sort_by_key(|(_, facts)| std::cmp::Reverse(facts.number));
+        Ok(newest)
     }
 
     async fn stop(&self, arn: &BuildArn) -> Result<(), Failure> {
@@ -97,14 +125,24 @@ fn facts(build: &Build) -> Option<BuildFacts> {
 
 /// Where a build leaves its results, as its project says.
 fn outputs(build: &Build) -> Outputs {
-    let variables = build.environment().map(ProjectEnvironment::environment_variables).unwrap_or_default();
-    let plain = |kind: Option<&EnvironmentVariableType>| kind.is_none_or(|k| *k == EnvironmentVariableType::Plaintext);
-    let repository = variables
-        .iter()
-        .find(|variable| variable.name == env_vars::DOCKER_REPO && plain(variable.r#type.as_ref()))
-        .map(|variable| variable.value.clone());
+    let repository = variable(build, env_vars::DOCKER_REPO).map(str::to_owned);
     let bucket = build.artifacts().and_then(|artifacts| artifacts.location()).and_then(bucket);
     Outputs { bucket: bucket.unwrap_or_default(), repository: repository.unwrap_or_default() }
+}
+
+/// The lane of a build, if its project is an app's.
+fn lane(build: &Build) -> Option<LaneKey> {
+    let variable = |name| variable(build, name);
+    let (app, pipeline) = (variable(env_vars::APPNAME), variable(env_vars::PIPELINE));
+    lane_of_build(build.project_name()?, app, pipeline, build.source_version()).ok()
+}
+
+/// A variable of the project whose value stands in the build itself.
+fn variable<'b>(build: &'b Build, name: &str) -> Option<&'b str> {
+    let plain = |kind: Option<&EnvironmentVariableType>| kind.is_none_or(|k| *k == EnvironmentVariableType::Plaintext);
+    let variables = build.environment().map(ProjectEnvironment::environment_variables).unwrap_or_default();
+    let found = variables.iter().find(|variable| variable.name == name && plain(variable.r#type.as_ref()));
+    found.map(|variable| variable.value.as_str())
 }
 
 fn result(build: &Build) -> Option<BuildResult> {

@@ -61,20 +61,22 @@ impl DynamoLaneStore {
         Ok(Some(lanes))
     }
 
-    async fn scanned(&self) -> Result<Vec<LaneKey>, Failure> {
-        let mut pages = self
+    async fn scanned(&self, only_active: bool) -> Result<Vec<LaneKey>, Failure> {
+        let scan = self
             .client
             .scan()
             .table_name(&self.table)
-            .filter_expression("#sort = :lane AND attribute_exists(#active)")
             .projection_expression("#partition")
             .expression_attribute_names("#partition", items::PARTITION_KEY)
             .expression_attribute_names("#sort", items::SORT_KEY)
-            .expression_attribute_names("#active", items::ACTIVE)
-            .expression_attribute_values(":lane", AttributeValue::S(LANE_SORT_KEY.to_owned()))
-            .into_paginator()
-            .items()
-            .send();
+            .expression_attribute_values(":lane", AttributeValue::S(LANE_SORT_KEY.to_owned()));
+        let scan = if only_active {
+            scan.filter_expression("#sort = :lane AND attribute_exists(#active)")
+                .expression_attribute_names("#active", items::ACTIVE)
+        } else {
+            scan.filter_expression("#sort = :lane")
+        };
+        let mut pages = scan.into_paginator().items().send();
         let mut lanes = Vec::new();
         while let Some(item) = pages.next().await {
             lanes.push(lane_key(&item.map_err(|error| sort("list active lanes", error))?)?);
@@ -135,11 +137,16 @@ impl LaneStore for DynamoLaneStore {
         }
     }
 
+    /// Reads the whole table: a lane is an item among all others.
+    async fn all(&self) -> Result<Vec<LaneKey>, Failure> {
+        self.scanned(false).await
+    }
+
     /// The index lags behind by moments, as every global index does; a sweep comes again.
     async fn active(&self) -> Result<Vec<LaneKey>, Failure> {
         match self.indexed().await? {
             Some(lanes) => Ok(lanes),
-            None => self.scanned().await,
+            None => self.scanned(true).await,
         }
     }
 }

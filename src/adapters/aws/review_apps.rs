@@ -8,6 +8,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
 use super::clients::Clients;
 use super::failure::sort;
+use crate::domain::lane::ReviewAppState;
 use crate::domain::names::{AppName, PullRequest};
 use crate::domain::namespace::Namespace;
 use crate::ports::failure::Failure;
@@ -45,6 +46,24 @@ impl CloudFormationReviewApps {
         }
     }
 
+    /// Returns the stack of this name where it is that of the review app.
+    async fn of_review_app(&self, stack: &str, pipeline: &AppName, pr: PullRequest) -> Result<Found, Failure> {
+        let (found, status) = match self.find(stack).await? {
+            None | Some((_, StackStatus::DeleteComplete)) => return Ok(Found::Nothing),
+            Some(found) => found,
+        };
+        match self.whose(&found) {
+            Owner::Is(owner, of) if owner == pipeline.as_str() && of == pr.stack_tag() => {}
+            // The name is the same for pull request 23 of `web1` and 123 of `web`.
+            Owner::Is(..) => return Ok(Found::Nothing),
+            Owner::Untagged => {
+                let cause = "its tags do not say which review app it is, and its name may be that of two";
+                return Err(Failure::refused(format!("remove the stack {stack}"), cause));
+            }
+        }
+        Ok(Found::Stack(Box::new(found), status))
+    }
+
     fn whose<'s>(&self, stack: &'s Stack) -> Owner<'s> {
         let [app, review_app] = self.namespace.review_app_tags();
         let value = |key: &str| stack.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value());
@@ -63,31 +82,41 @@ enum Owner<'s> {
     Untagged,
 }
 
+/// A stack that was found under the name of a review app's.
+enum Found {
+    /// None, or one of another review app.
+    Nothing,
+    /// That of the review app.
+    Stack(Box<Stack>, StackStatus),
+}
+
 #[async_trait]
 impl ReviewApps for CloudFormationReviewApps {
     async fn remove(&self, pipeline: &AppName, pr: PullRequest) -> Result<bool, Failure> {
         let stack = self.namespace.review_app_stack(pipeline, pr);
-        let found = match self.find(&stack).await? {
-            None | Some((_, StackStatus::DeleteComplete)) => return Ok(false),
-            Some((found, status)) => match self.whose(&found) {
-                Owner::Is(owner, of) if owner == pipeline.as_str() && of == pr.stack_tag() => (found, status),
-                // The name is the same for pull request 23 of `web1` and 123 of `web`.
-                Owner::Is(..) => return Ok(false),
-                Owner::Untagged => {
-                    let cause = "its tags do not say which review app it is, and its name may be that of two";
-                    return Err(Failure::refused(format!("remove the stack {stack}"), cause));
-                }
-            },
-        };
-        match found {
-            (_, StackStatus::DeleteInProgress) => Ok(true),
+        match self.of_review_app(&stack, pipeline, pr).await? {
+            Found::Nothing => Ok(false),
+            Found::Stack(_, StackStatus::DeleteInProgress) => Ok(true),
             // A deletion that failed goes on only when it is ordered again.
-            (found, _) => {
+            Found::Stack(found, _) => {
                 // By its id: another stack may have taken the name since.
                 let delete = self.client.delete_stack().stack_name(found.stack_id().unwrap_or(&stack));
                 delete.send().await.map_err(|error| sort(format!("remove the stack {stack}"), error))?;
                 Ok(true)
             }
         }
+    }
+
+    async fn removal(&self, pipeline: &AppName, pr: PullRequest) -> Result<Option<ReviewAppState>, Failure> {
+        let stack = self.namespace.review_app_stack(pipeline, pr);
+        Ok(match self.of_review_app(&stack, pipeline, pr).await? {
+            Found::Nothing => Some(ReviewAppState::Gone),
+            Found::Stack(_, StackStatus::DeleteInProgress) => None,
+            Found::Stack(found, status) => {
+                let why = found.stack_status_reason().map_or_else(String::new, |reason| format!(": {reason}"));
+                let cause = format!("the stack {stack} is {}{why}", status.as_str());
+                Some(ReviewAppState::Failed { cause })
+            }
+        })
     }
 }

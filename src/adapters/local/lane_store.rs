@@ -10,21 +10,6 @@ use crate::domain::lane::{Lane, LaneKey};
 use crate::ports::failure::Failure;
 use crate::ports::lane_store::{LaneStore, Version, Versioned};
 
-impl LocalState {
-    /// Returns all lanes that were ever kept here.
-    ///
-    /// # Errors
-    /// Fails when the database cannot be read.
-    pub async fn lanes(&self) -> Result<Vec<LaneKey>, Failure> {
-        let names: Vec<String> = self
-            .run("list the lanes".to_owned(), |connection| {
-                connection.prepare("SELECT lane FROM lanes ORDER BY lane")?.query_map([], |row| row.get(0))?.collect()
-            })
-            .await?;
-        names.iter().map(|name| lane_document::key(name)).collect()
-    }
-}
-
 #[async_trait]
 impl LaneStore for LocalState {
     async fn load(&self, key: &LaneKey) -> Result<Option<Versioned>, Failure> {
@@ -69,6 +54,15 @@ impl LaneStore for LocalState {
             })
             .await?;
         if written == 1 { Ok(version) } else { Err(Failure::Conflict { what: lane_document::name(&next.key) }) }
+    }
+
+    async fn all(&self) -> Result<Vec<LaneKey>, Failure> {
+        let names: Vec<String> = self
+            .run("list the lanes".to_owned(), |connection| {
+                connection.prepare("SELECT lane FROM lanes ORDER BY lane")?.query_map([], |row| row.get(0))?.collect()
+            })
+            .await?;
+        names.iter().map(|name| lane_document::key(name)).collect()
     }
 
     async fn active(&self) -> Result<Vec<LaneKey>, Failure> {

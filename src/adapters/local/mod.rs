@@ -3,6 +3,7 @@
 //! Items lie in an SQLite database, artifacts are files. Several processes may use them at once. Everything is for
 //! the owner's eyes only, since config variables are secrets.
 
+mod activity_log;
 mod artifacts;
 mod clock;
 mod database;
@@ -11,6 +12,7 @@ mod parameters;
 mod records;
 mod settings;
 
+pub use activity_log::ActivityFile;
 pub use artifacts::LocalArtifacts;
 pub use clock::SystemClock;
 pub use database::LocalState;

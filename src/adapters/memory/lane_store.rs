@@ -61,6 +61,10 @@ impl LaneStore for MemoryLaneStore {
         Ok(version)
     }
 
+    async fn all(&self) -> Result<Vec<LaneKey>, Failure> {
+        Ok(lock(&self.0).keys().cloned().collect())
+    }
+
     async fn active(&self) -> Result<Vec<LaneKey>, Failure> {
         Ok(lock(&self.0).iter().filter(|(_, stored)| stored.active).map(|(key, _)| key.clone()).collect())
     }

@@ -33,7 +33,7 @@ pub enum Action {
         /// Its name.
         task: TaskKey,
     },
-    /// Bring the services to this plan: create, update, remove.
+    /// Bring the services to this plan and to what the settings say now: create, update, remove.
     UpdateServices {
         /// The build.
         build: BuildNumber,
@@ -46,6 +46,11 @@ pub enum Action {
         build: BuildNumber,
         /// Its CodeBuild build.
         arn: BuildArn,
+    },
+    /// Copy a task's log to the artifacts.
+    KeepLog {
+        /// The task.
+        task: TaskKey,
     },
     /// Remove the review app and all that runs in it.
     RemoveReviewApp,

@@ -6,6 +6,8 @@ use super::action::Action;
 use super::decide::{Irrelevant, Step};
 use super::event::{ArtifactsRead, BuildResult, Event};
 use super::phase::{Phase, PhaseState};
+use super::policy::Superseding;
+use super::release::{Release, Sizes};
 use super::state::{Build, Ending};
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
@@ -51,6 +53,7 @@ impl Step {
             phases: BTreeMap::new(),
             plan: None,
             task: None,
+            sizes: Sizes::new(),
             ending: None,
             settled: false,
         };
@@ -157,14 +160,16 @@ impl Step {
         }
     }
 
-    /// Gives the lane's one turn to the newest build that waits for it, and ends those that came too late.
+    /// Gives the lane's one turn to the newest build or rollback that waits for it, and ends those that came too late.
     pub(super) fn give_turn(&mut self) {
-        let holder = self.lane.builds.values().find(|build| build.has_turn()).map(Build::order);
-        let live = self.lane.live.as_ref().map(|live| (live.started, live.build));
+        let lane = &self.lane;
+        let (holder, live) = (lane.holder(), lane.live.as_ref().map(Release::order));
         let waiting: Vec<(EpochSeconds, BuildNumber)> =
-            self.lane.builds.values().filter(|build| build.waits_for_turn()).map(Build::order).collect();
-        let free = holder.is_none() && self.lane.draining.is_none() && self.lane.closed.is_none();
-        let next = waiting.iter().max().copied().filter(|next| free && Some(*next) > live);
+            lane.builds.values().filter(|build| build.waits_for_turn()).map(Build::order).collect();
+        let rollback = lane.rollback.as_ref().filter(|rollback| rollback.deploying.is_none());
+        let rollback = rollback.map(|rollback| rollback.release.order());
+        let free = holder.is_none() && lane.draining.is_none() && lane.closed.is_none() && lane.removal.is_none();
+        let next = waiting.iter().copied().chain(rollback).max().filter(|next| free && Some(*next) > live);
 
         let newest = holder.max(live).max(next);
         for order in waiting {
@@ -172,8 +177,35 @@ impl Step {
                 self.supersede(order.1, by);
             }
         }
-        if let Some((_, number)) = next {
-            self.begin_release(number);
+        if rollback.is_some() && rollback < newest {
+            self.lane.rollback = None;
+        }
+        if let Some(next) = next {
+            if Some(next) == rollback {
+                self.begin_rollback();
+            } else {
+                self.begin_release(next.1);
+            }
+        }
+    }
+
+    /// Stops builds that a newer one overtakes before they are ready, as the owner chose.
+    pub(super) fn stop_superseded(&mut self) {
+        let building = |build: &&Build| build.in_flight() && build.current_phase() < Some(Phase::Finalize);
+        let mut orders: Vec<_> = self.lane.builds.values().filter(building).map(Build::order).collect();
+        orders.sort_unstable();
+        let kept = match self.lane.policy.superseding {
+            Superseding::Finish => return,
+            Superseding::Cancel => 0,
+            Superseding::ReplacePending => 1,
+        };
+        let Some((_, by)) = orders.pop() else { return };
+        for (_, number) in orders.into_iter().skip(kept) {
+            self.supersede(number, by);
+            let arn = self.lane.builds.get(&number).map(|build| build.arn.clone());
+            if let Some(arn) = arn {
+                self.owe(Action::StopBuild { build: number, arn });
+            }
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::action::{Action, ActionId};
 use super::event::{ActionResult, ArtifactsRead, Event};
-use super::projection::build_record;
+use super::projection::{build_record, deploy_status};
 use super::state::{Build, Lane};
 use super::task::TaskKey;
+use crate::domain::activity::{self, Entry};
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 /// What follows from an event.
@@ -30,13 +31,17 @@ pub fn decide(lane: &Lane, event: &Event, now: EpochSeconds) -> Decision {
     if let Err(reason) = step.apply(event) {
         return Decision::Ignored(reason);
     }
+    step.stop_superseded();
+    step.advance_removal();
     step.give_turn();
+    step.follow_settings();
     step.note_unprojected(lane);
     step.forget();
     if step.lane == *lane {
         return Decision::Ignored("nothing new");
     }
     step.lane.steps += 1;
+    step.note_untold(lane, event);
     Decision::Changed(Box::new(step.lane))
 }
 
@@ -60,9 +65,16 @@ impl Step {
             Event::BuildEnded { number, result } => self.build_ended(*number, result),
             Event::TaskRunning { task, arn, logs } => self.task_running(task, arn, logs),
             Event::TaskEnded { task, exit, logs } => self.task_ended(task, exit, logs),
-            Event::ServicesSeen { number, state } => self.services_seen(*number, state),
+            Event::ServicesSeen { number, sequence, state } => self.services_seen(*number, *sequence, state),
             Event::Performed { action, result } => self.performed(*action, result),
-            Event::Projected { builds } => self.projected(builds),
+            Event::Projected { builds, deploy, told } => self.projected(builds, *deploy, *told),
+            Event::SettingsChanged => self.settings_changed(),
+            Event::RollbackRequested { .. } => self.rollback_requested(event),
+            Event::PolicySet { policy } => {
+                self.lane.policy = policy.clone();
+                Ok(())
+            }
+            Event::ReviewAppSeen { state } => self.review_app_seen(state),
             Event::PullRequestClosed { at } => self.pull_request_closed(*at),
             Event::Tick => self.tick(),
         }
@@ -70,10 +82,13 @@ impl Step {
 
     fn performed(&mut self, id: ActionId, result: &ActionResult) -> Result<(), Irrelevant> {
         let action = self.lane.owed.remove(&id).ok_or("the action is not owed any more")?;
-        let now = self.now;
         let refused = match result {
             ActionResult::Refused { cause } => Some(cause.as_str()),
-            ActionResult::Done | ActionResult::Artifacts(_) => None,
+            ActionResult::Done
+            | ActionResult::Artifacts(_)
+            | ActionResult::Ordered(_)
+            | ActionResult::LogKept(_)
+            | ActionResult::Gone => None,
         };
         match (action, result) {
             (Action::ReadArtifacts { build }, ActionResult::Artifacts(read)) => self.artifacts_read(build, read),
@@ -81,32 +96,40 @@ impl Step {
                 let plan = Some(Err(refused.unwrap_or("the artifacts were not read").to_owned()));
                 self.artifacts_read(build, &ArtifactsRead { plan, ..ArtifactsRead::default() });
             }
-            (Action::RunTask { task, .. }, _) => {
-                if let Ok(build) = self.waiting_for(&task) {
-                    match (refused, build.task.as_mut()) {
-                        (Some(cause), _) => {
-                            build.fail(&format!("the {} task was refused: {cause}", task.kind.phase()), now);
-                        }
-                        (None, Some(state)) => state.requested = true,
-                        (None, None) => {}
-                    }
+            (Action::RunTask { task, .. }, _) => self.task_ordered(&task, refused),
+            (Action::UpdateServices { build, plan }, ActionResult::Ordered(sizes)) => {
+                self.services_ordered(build, plan.sequence, sizes);
+            }
+            (Action::UpdateServices { build, plan }, _) => {
+                if let Some(cause) = refused {
+                    self.services_refused(build, plan.sequence, cause);
                 }
             }
-            (Action::UpdateServices { build, .. }, _) => {
-                if let (Some(cause), Ok(deploying)) = (refused, self.in_flight(build)) {
-                    deploying.fail(&format!("the services could not be updated: {cause}"), now);
-                    self.lane.failed_deploy = Some(build);
-                }
-            }
-            (Action::StopTask { .. } | Action::StopBuild { .. } | Action::RemoveReviewApp, _) => {}
+            (Action::KeepLog { task }, ActionResult::LogKept(url)) => self.log_kept(&task, url),
+            (Action::RemoveReviewApp, ActionResult::Gone | ActionResult::Refused { .. }) => self.lane.removal = None,
+            (
+                Action::StopTask { .. } | Action::StopBuild { .. } | Action::KeepLog { .. } | Action::RemoveReviewApp,
+                _,
+            ) => {}
         }
         Ok(())
     }
 
-    fn projected(&mut self, builds: &BTreeMap<BuildNumber, u64>) -> Result<(), Irrelevant> {
-        let before = self.lane.unprojected.len();
+    fn projected(
+        &mut self,
+        builds: &BTreeMap<BuildNumber, u64>,
+        deploy: Option<u64>,
+        told: u64,
+    ) -> Result<(), Irrelevant> {
+        let count =
+            |lane: &Lane| lane.unprojected.len() + lane.untold.len() + usize::from(lane.unprojected_deploy.is_some());
+        let before = count(&self.lane);
         self.lane.unprojected.retain(|number, step| builds.get(number) != Some(step));
-        if self.lane.unprojected.len() == before { Err("the items were known to be written") } else { Ok(()) }
+        if deploy.is_some() && self.lane.unprojected_deploy == deploy {
+            self.lane.unprojected_deploy = None;
+        }
+        self.lane.untold.retain(|entry| entry.step > told);
+        if count(&self.lane) == before { Err("the items were known to be written") } else { Ok(()) }
     }
 
     pub(super) fn in_flight(&mut self, number: BuildNumber) -> Result<&mut Build, Irrelevant> {
@@ -118,7 +141,7 @@ impl Step {
     pub(super) fn waiting_for(&mut self, key: &TaskKey) -> Result<&mut Build, Irrelevant> {
         let build = self.in_flight(key.build)?;
         let waits =
-            build.current_phase() == Some(key.kind.phase()) && build.task.as_ref().is_some_and(|task| task.key == *key);
+            build.current_phase() == key.kind.phase() && build.task.as_ref().is_some_and(|task| task.key == *key);
         if waits { Ok(build) } else { Err("nothing waits for this task") }
     }
 
@@ -142,6 +165,15 @@ impl Step {
                 self.lane.unprojected.insert(*number, self.lane.steps + 1);
             }
         }
+        if deploy_status(&self.lane) != deploy_status(before) {
+            self.lane.unprojected_deploy = Some(self.lane.steps + 1);
+        }
+    }
+
+    fn note_untold(&mut self, before: &Lane, event: &Event) {
+        let (step, at) = (self.lane.steps, self.now);
+        let told = activity::of_step(before, event, &self.lane);
+        self.lane.untold.extend(told.into_iter().map(|what| Entry { step, at, what }));
     }
 
     /// Forgets the oldest builds, from the lowest number up to the first that still matters.
@@ -152,6 +184,7 @@ impl Step {
             let matters = build.in_flight()
                 || !build.settled
                 || self.lane.unprojected.contains_key(&number)
+                || self.owes(|action| matches!(action, Action::KeepLog { task } if task.build == number))
                 || self.lane.failed_deploy == Some(number);
             if matters {
                 return;

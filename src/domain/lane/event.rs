@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::action::ActionId;
 use super::phase::Phase;
-use super::release::{Outputs, ReleasePlan};
+use super::policy::Policy;
+use super::release::{Outputs, Release, ReleasePlan, Sizes};
 use super::task::TaskKey;
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
@@ -78,13 +79,15 @@ pub enum Event {
         task: TaskKey,
         /// How.
         exit: TaskExit,
-        /// Where its log lies now, or empty.
+        /// Where its log lies now, or empty where it was not copied yet.
         logs: String,
     },
     /// The services of a build were looked at.
     ServicesSeen {
-        /// The build whose deploy they belong to.
+        /// The build whose release they belong to.
         number: BuildNumber,
+        /// The order that they were looked at for; an older one says nothing about the present one.
+        sequence: u64,
         /// Where they stand.
         state: ServicesState,
     },
@@ -100,6 +103,27 @@ pub enum Event {
         /// The builds whose items were written, each with the step that they show. One that changed since stays
         /// unwritten: whoever changed it may have been stopped before writing it.
         builds: BTreeMap<BuildNumber, u64>,
+        /// The step that the deploy's item shows, if it was written.
+        deploy: Option<u64>,
+        /// The step up to which everything was told to people.
+        told: u64,
+    },
+    /// Config, scaling or scheduled tasks have changed; how is for the place to find out.
+    SettingsChanged,
+    /// The image of an older build is to run again.
+    RollbackRequested {
+        /// What is to run; its `started` is the moment of the request.
+        release: Box<Release>,
+    },
+    /// The app's owner chose other policies.
+    PolicySet {
+        /// The new ones.
+        policy: Policy,
+    },
+    /// The removal of the review app was looked at.
+    ReviewAppSeen {
+        /// Where it stands.
+        state: ReviewAppState,
     },
     /// The pull request was merged or closed.
     PullRequestClosed {
@@ -127,11 +151,22 @@ pub enum BuildResult {
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskExit {
-    /// Its container ended with this code.
-    Code(i64),
-    /// It was seen stopped without an exit code: it never started, or its host was taken away. It may be tried again.
+    /// Its command ended with this code.
+    Code {
+        /// The exit code.
+        code: i64,
+        /// What is said about it, such as that memory ran out.
+        reason: Option<String>,
+    },
+    /// It was seen stopped, and its command did not end by itself: it never started, or its host was taken away. It may be
+    /// tried again.
     NoCode {
         /// The reason given.
+        reason: String,
+    },
+    /// Somebody stopped it, whatever its exit code.
+    Stopped {
+        /// The reason given, or empty.
         reason: String,
     },
     /// Nobody can tell whether it ran.
@@ -150,6 +185,18 @@ pub enum ServicesState {
     },
 }
 
+/// Where the removal of a review app stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReviewAppState {
+    /// Its stack is gone.
+    Gone,
+    /// Its stack did not go, or was never told to; ordering it again may help.
+    Failed {
+        /// What happened, for people.
+        cause: String,
+    },
+}
+
 /// What performing an action led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionResult {
@@ -157,6 +204,12 @@ pub enum ActionResult {
     Done,
     /// The artifacts as found.
     Artifacts(Box<ArtifactsRead>),
+    /// The services were ordered, in these sizes.
+    Ordered(Sizes),
+    /// The log lies there now.
+    LogKept(String),
+    /// What was to be removed is not there.
+    Gone,
     /// It cannot be done; trying again would not help.
     Refused {
         /// What happened, for people.
@@ -189,20 +242,14 @@ impl Event {
             | Self::BuildEnded { number, .. }
             | Self::ServicesSeen { number, .. } => Some(*number),
             Self::TaskRunning { task, .. } | Self::TaskEnded { task, .. } => Some(task.build),
-            Self::Performed { .. } | Self::Projected { .. } | Self::PullRequestClosed { .. } | Self::Tick => None,
+            Self::Performed { .. }
+            | Self::Projected { .. }
+            | Self::PullRequestClosed { .. }
+            | Self::SettingsChanged
+            | Self::RollbackRequested { .. }
+            | Self::PolicySet { .. }
+            | Self::ReviewAppSeen { .. }
+            | Self::Tick => None,
         }
-    }
-}
-
-/// How long a phase may take, in seconds, before it is failed.
-///
-/// CodeBuild queues a build for up to 8 hours and by default runs it for up to one; the rest are our own limits.
-pub(super) fn time_limit(phase: Phase) -> u64 {
-    const MINUTE: u64 = 60;
-    match phase {
-        Phase::Build => 10 * 60 * MINUTE,
-        Phase::Test => 3 * 60 * MINUTE,
-        Phase::Finalize | Phase::Deploy => 30 * MINUTE,
-        Phase::Release | Phase::Postdeploy => 60 * MINUTE,
     }
 }

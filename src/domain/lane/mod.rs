@@ -12,19 +12,26 @@ mod decide;
 mod ending;
 mod event;
 mod phase;
+mod policy;
 mod projection;
 mod release;
 mod releasing;
+mod removal;
+mod rollback;
+mod settings;
 mod state;
 mod task;
 
 pub use action::{Action, ActionId};
 pub use changes::{PhaseChange, changes};
 pub use decide::{Decision, decide};
-pub use event::{ActionResult, ArtifactsRead, BuildResult, Event, ServicesState, TaskExit};
+pub use event::{ActionResult, ArtifactsRead, BuildResult, Event, ReviewAppState, ServicesState, TaskExit};
 pub use phase::{Phase, PhaseRecord, PhaseState};
+pub use policy::{Policy, Superseding};
 pub use projection::{BuildRecord, DeployStatus, ProcessRecord, build_record, deploy_status};
-pub use release::{Outputs, Release, ReleasePlan, Service};
+pub use release::{Outputs, Release, ReleasePlan, Service, Sizes};
+pub use removal::{LastCommand, Removal, RemovalStep};
+pub use rollback::Rollback;
 pub use state::{Build, Ending, Lane, LaneKey};
 pub use task::{TaskKey, TaskKind, TaskState};
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::phase::{Phase, PhaseRecord, PhaseState};
+use super::release::Release;
 use super::state::{Ending, Lane};
+use crate::domain::formation::{ProcessScale, Size};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 
 /// A build as clients read it.
@@ -63,11 +65,6 @@ pub struct ProcessRecord {
     pub state: String,
 }
 
-/// ECS CPU units of a process without a size of its own (`data-contract`: `task_definition_args`).
-const DEFAULT_CPU: &str = "512";
-/// MiB of a process without a size of its own.
-const DEFAULT_MEMORY: &str = "1024";
-
 /// Makes the item of a build; nothing when clients must not see it because it was skipped.
 pub fn build_record(lane: &Lane, number: BuildNumber) -> Option<BuildRecord> {
     let build = lane.builds.get(&number)?;
@@ -86,13 +83,19 @@ pub fn build_record(lane: &Lane, number: BuildNumber) -> Option<BuildRecord> {
 
 /// Makes the item of the most recent deploy; nothing before the first.
 pub fn deploy_status(lane: &Lane) -> Option<DeployStatus> {
-    let processes = lane.live.iter().flat_map(|live| &live.plan.services).map(|(process, service)| ProcessRecord {
+    let sized = |live: &'_ Release| {
+        let sizes = live.sizes.clone();
+        let services = live.plan.services.clone().into_iter();
+        let one = ProcessScale { size: Size::default(), min: 1, max: 1 };
+        services.map(move |(process, service)| (sizes.get(&process).copied().unwrap_or(one), process, service))
+    };
+    let processes = lane.live.iter().flat_map(sized).map(|(scale, process, service)| ProcessRecord {
         name: process.to_string(),
-        command: service.command.clone(),
-        cpu: DEFAULT_CPU.to_owned(),
-        memory: DEFAULT_MEMORY.to_owned(),
-        min_processes: 1,
-        max_processes: 1,
+        command: service.command,
+        cpu: scale.size.cpu.to_string(),
+        memory: scale.size.memory.to_string(),
+        min_processes: scale.min.into(),
+        max_processes: scale.max.into(),
         state: "running".to_owned(),
     });
     let failed = lane.failed_deploy.and_then(|number| lane.builds.get(&number));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::activity::Happened;
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 /// A recipe for an event, turned into one that may fit the lane at hand.
@@ -17,7 +18,7 @@ struct Draw {
 }
 
 fn draws(length: usize) -> impl Strategy<Value = Vec<Draw>> {
-    let one = (0..24u8, 1..5u64, any::<bool>(), prop_oneof![99 => 0..120u64, 1 => 0..40_000u64])
+    let one = (0..32u8, 1..5u64, any::<bool>(), prop_oneof![99 => 0..120u64, 1 => 0..40_000u64])
         .prop_map(|(kind, build, flag, seconds)| Draw { kind, build, flag, seconds });
     prop::collection::vec(one, 1..length)
 }
@@ -37,6 +38,7 @@ fn plan(number: BuildNumber) -> ReleasePlan {
         launcher: true,
         release_command: (!number.0.is_multiple_of(3)).then(|| "migrate".to_owned()),
         postdeploy_command: number.0.is_multiple_of(2).then(|| "seed".to_owned()),
+        pre_destroy_command: number.0.is_multiple_of(2).then(|| "drop".to_owned()),
         services: BTreeMap::from([("web".parse().unwrap(), service)]),
     }
 }
@@ -46,7 +48,11 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
     let number = BuildNumber(draw.build);
     let cause = || "it broke".to_owned();
     let task = lane.builds.get(&number).and_then(|build| build.task.clone()).map(|task| task.key);
-    let task = task.unwrap_or(TaskKey { build: number, kind: TaskKind::Release, attempt: 1 });
+    let last = lane.removal.as_ref().and_then(|removal| match &removal.step {
+        RemovalStep::PreDestroy { task, .. } => Some(task.key.clone()),
+        _ => None,
+    });
+    let task = last.or(task).unwrap_or(TaskKey { build: number, kind: TaskKind::Release, attempt: 1 });
     match draw.kind {
         0 | 1 => Event::BuildStarted {
             number,
@@ -70,19 +76,49 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
         10 => Event::TaskRunning { task, arn: "task/1".to_owned(), logs: String::new() },
         11 | 12 => {
             let exit = match draw.seconds % 12 {
-                0 => TaskExit::Code(1),
+                0 => TaskExit::Code { code: 1, reason: None },
                 1 => TaskExit::NoCode { reason: cause() },
                 2 => TaskExit::Unknown,
-                _ => TaskExit::Code(0),
+                3 if draw.flag => TaskExit::Stopped { reason: cause() },
+                _ => TaskExit::Code { code: 0, reason: None },
             };
             Event::TaskEnded { task, exit, logs: String::new() }
         }
-        13 if draw.flag || draw.seconds.is_multiple_of(3) => {
-            Event::ServicesSeen { number, state: ServicesState::Steady }
+        13 => {
+            let (number, sequence) = order(lane).unwrap_or((number, draw.seconds));
+            let steady = draw.flag || draw.seconds.is_multiple_of(3);
+            let state = if steady { ServicesState::Steady } else { ServicesState::Failed { cause: cause() } };
+            Event::ServicesSeen { number, sequence, state }
         }
-        13 => Event::ServicesSeen { number, state: ServicesState::Failed { cause: cause() } },
         14 if draw.seconds.is_multiple_of(19) => Event::PullRequestClosed { at: now },
         14 => Event::Tick,
+        24 => Event::SettingsChanged,
+        25 if draw.seconds.is_multiple_of(4) => {
+            let older = lane.builds.values().find(|build| build.ending == Some(Ending::Deployed));
+            let Some(older) = older else { return Event::Tick };
+            let (arn, plan) = (older.arn.clone(), older.plan.clone().unwrap_or_default());
+            let release = Release {
+                build: older.number,
+                arn,
+                commit: String::new(),
+                started: now,
+                plan,
+                at: now,
+                sizes: Sizes::new(),
+            };
+            Event::RollbackRequested { release: Box::new(release) }
+        }
+        26 if draw.seconds.is_multiple_of(7) => {
+            let superseding = [Superseding::Finish, Superseding::Cancel, Superseding::ReplacePending];
+            let superseding = superseding[usize::try_from(draw.build).unwrap() % 3];
+            let minutes = BTreeMap::from([(Phase::Deploy, draw.build)]);
+            Event::PolicySet { policy: Policy { superseding, minutes } }
+        }
+        27 | 28 if lane.removal.is_some() => {
+            let gone = draw.flag || draw.kind == 27;
+            let state = if gone { ReviewAppState::Gone } else { ReviewAppState::Failed { cause: cause() } };
+            Event::ReviewAppSeen { state }
+        }
         _ => match lane.owed.first_key_value() {
             Some((id, Action::ReadArtifacts { build })) => {
                 let read = ArtifactsRead { plan: Some(Ok(plan(*build))), ..ArtifactsRead::default() };
@@ -91,10 +127,46 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
             Some((id, _)) if draw.seconds.is_multiple_of(23) => {
                 Event::Performed { action: *id, result: ActionResult::Refused { cause: cause() } }
             }
+            Some((id, Action::UpdateServices { .. })) => {
+                Event::Performed { action: *id, result: ActionResult::Ordered(Sizes::new()) }
+            }
             Some((id, _)) => Event::Performed { action: *id, result: ActionResult::Done },
-            None => Event::Projected { builds: lane.unprojected.clone() },
+            None if draw.flag => awaited(lane).unwrap_or_else(|| projected(lane)),
+            None => projected(lane),
         },
     }
+}
+
+/// The order to the services whose end the lane waits for.
+fn order(lane: &Lane) -> Option<(BuildNumber, u64)> {
+    let deploys = |build: &&Build| build.in_flight() && build.current_phase() == Some(Phase::Deploy);
+    let build = lane.builds.values().find(deploys);
+    let build = build.and_then(|build| Some((build.number, build.plan.as_ref()?.sequence)));
+    let rollback = lane.rollback.as_ref().filter(|rollback| rollback.deploying.is_some());
+    let rollback = rollback.map(|rollback| (rollback.release.build, rollback.release.plan.sequence));
+    build.or(rollback).or(lane.live.as_ref().map(|live| (live.build, live.plan.sequence)))
+}
+
+/// What the lane waits for goes well.
+fn awaited(lane: &Lane) -> Option<Event> {
+    let of_build = |build: &Build| build.task.clone().filter(|_| build.in_flight());
+    let last = lane.removal.as_ref().and_then(|removal| match &removal.step {
+        RemovalStep::PreDestroy { task, .. } => Some(task.clone()),
+        _ => None,
+    });
+    if let Some(task) = last.or_else(|| lane.builds.values().find_map(of_build)) {
+        let exit = TaskExit::Code { code: 0, reason: None };
+        return Some(Event::TaskEnded { task: task.key, exit, logs: String::new() });
+    }
+    let (number, sequence) = order(lane)?;
+    let waits = lane.holder().is_some() || lane.converging.is_some();
+    waits.then_some(Event::ServicesSeen { number, sequence, state: ServicesState::Steady })
+}
+
+/// All items of the lane are written, and everything is told.
+fn projected(lane: &Lane) -> Event {
+    let told = lane.untold.last().map_or(0, |entry| entry.step);
+    Event::Projected { builds: lane.unprojected.clone(), deploy: lane.unprojected_deploy, told }
 }
 
 /// Walks a lane through the draws and shows every step that changed it.
@@ -120,7 +192,7 @@ fn rank(state: Option<PhaseState>) -> u8 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn phases_only_move_forward(lane in lanes(), draws in draws(120)) {
@@ -217,11 +289,137 @@ proptest! {
         walk(lane, &draws, |before, event, after| {
             if before.closed.is_none() && after.closed.is_some() {
                 assert!(after.builds.values().all(|build| !build.in_flight()));
-                assert!(after.owed.values().any(|action| *action == Action::RemoveReviewApp));
+                assert!(after.removal.is_some());
             }
             if after.closed.is_some() {
-                let begins = |action: &Action| matches!(action, Action::RunTask { .. } | Action::UpdateServices { .. });
+                let begins = |action: &Action| match action {
+                    Action::RunTask { task, .. } => task.kind != TaskKind::PreDestroy,
+                    Action::UpdateServices { .. } => true,
+                    _ => false,
+                };
                 assert!(!after.owed.values().any(begins), "{event:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_review_app_is_removed_only_after_its_last_command_and_nothing_begins_meanwhile(lane in lanes(), draws in draws(160)) {
+        walk(lane, &draws, |before, event, after| {
+            let removes = |lane: &Lane| lane.owed.values().any(|action| *action == Action::RemoveReviewApp);
+            if !removes(before) && removes(after) {
+                assert!(after.draining.is_none(), "{event:?}: a task may still run");
+                let step = after.removal.as_ref().map(|removal| &removal.step);
+                assert_eq!(step, Some(&RemovalStep::Removing), "{event:?}");
+                let last = before.removal.as_ref().and_then(|removal| removal.last_command.as_ref());
+                let waited = before.removal.as_ref().is_none_or(|removal| removal.step != RemovalStep::Waiting);
+                assert!(last.is_none() || waited, "{event:?}: the last command was left out");
+            }
+            let began = |lane: &Lane| lane.holder();
+            assert!(after.removal.is_none() || before.removal.is_none() || began(before) == began(after), "{event:?}");
+        });
+    }
+
+    #[test]
+    fn every_order_to_the_services_is_newer_than_the_one_before(lane in lanes(), draws in draws(200)) {
+        let mut newest = 0;
+        walk(lane, &draws, |before, event, after| {
+            for action in after.owed.iter().filter(|(id, _)| !before.owed.contains_key(id)).map(|(_, action)| action) {
+                let Action::UpdateServices { plan, .. } = action else { continue };
+                assert!(plan.sequence > newest, "{event:?}");
+                newest = plan.sequence;
+            }
+        });
+    }
+
+    #[test]
+    fn changed_settings_are_followed_by_an_order_and_none_is_lost(lane in lanes(), draws in draws(160)) {
+        let mut lane = lane;
+        let mut now = EpochSeconds(2000);
+        let mut since = None;
+        let step = |lane: &mut Lane, event: &Event, now: EpochSeconds, ordered: &mut u64| {
+            if let Decision::Changed(next) = decide(lane, event, now) {
+                let new = next.owed.iter().filter(|(id, action)| {
+                    !lane.owed.contains_key(id) && matches!(action, Action::UpdateServices { .. })
+                });
+                if let Some((id, _)) = new.last() {
+                    *ordered = id.0;
+                }
+                *lane = *next;
+            }
+        };
+        let mut ordered = 0;
+        for draw in &draws {
+            now = now.plus(draw.seconds);
+            let event = event(&lane, draw, now);
+            if event == Event::SettingsChanged && lane.closed.is_none() && (lane.live.is_some() || lane.holder().is_some()) {
+                since = Some(lane.next_action.0);
+            }
+            step(&mut lane, &event, now, &mut ordered);
+            if lane.live.is_none() && lane.holder().is_none() {
+                since = None;
+            }
+        }
+        for _ in 0..200 {
+            now = now.plus(3600);
+            let owed = lane.owed.keys().next().copied();
+            for event in [Some(Event::Tick), owed.map(|action| Event::Performed { action, result: ActionResult::Done })]
+                .into_iter().flatten() {
+                step(&mut lane, &event, now, &mut ordered);
+            }
+        }
+        if let (Some(since), true) = (since, lane.live.is_some()) {
+            assert!(ordered >= since, "an order for the settings that changed before action {since} never came: {ordered}");
+        }
+    }
+
+    #[test]
+    fn builds_that_are_overtaken_are_stopped_as_the_owner_chose(lane in lanes(), draws in draws(120), pending in any::<bool>()) {
+        let mut lane = lane;
+        lane.policy.superseding = if pending { Superseding::ReplacePending } else { Superseding::Cancel };
+        let draws: Vec<_> = draws.into_iter().filter(|draw| draw.kind != 26).collect();
+        walk(lane, &draws, |before, event, after| {
+            let building = after.builds.values().filter(|build| build.in_flight() && build.current_phase() < Some(Phase::Finalize));
+            assert!(building.count() <= if pending { 2 } else { 1 }, "{event:?}");
+            for (number, build) in &after.builds {
+                let was = before.builds.get(number);
+                let superseded = matches!(build.ending, Some(Ending::Superseded { .. }));
+                if superseded && was.is_none_or(Build::in_flight) {
+                    assert!(was.is_none_or(|was| !was.has_turn()), "{event:?}: {number} was stopped although it had the turn");
+                    let stops = |action: &Action| matches!(action, Action::StopBuild { build, .. } if build == number);
+                    let waited = was.is_some_and(|was| was.current_phase() == Some(Phase::Finalize))
+                        || !build.phases.contains_key(&Phase::Finalize);
+                    assert!(waited && (build.phases.contains_key(&Phase::Finalize) || after.owed.values().any(stops)), "{event:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn every_wait_has_a_deadline_and_something_happens_at_it(lane in lanes(), draws in draws(120)) {
+        walk(lane, &draws, |_, event, after| {
+            let waits = after.builds.values().any(|build| build.in_flight() || !build.settled)
+                || after.draining.is_some() || after.removal.is_some() || after.converging.is_some();
+            assert!(!waits || after.next_due().is_some(), "{event:?}: {after:#?}");
+            if let Some(due) = after.next_due().filter(|_| after.owed.is_empty()) {
+                assert!(matches!(decide(after, &Event::Tick, due), Decision::Changed(_)), "{event:?} {due:?}: {after:#?}");
+                let before = EpochSeconds(due.0.saturating_sub(1));
+                assert!(matches!(decide(after, &Event::Tick, before), Decision::Ignored(_)), "{event:?} {due:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn each_end_is_told_once_with_its_reason(lane in lanes(), draws in draws(120)) {
+        let mut told: BTreeMap<BuildNumber, Ending> = BTreeMap::new();
+        walk(lane, &draws, |before, _, after| {
+            for entry in after.untold.iter().filter(|entry| !before.untold.contains(entry)) {
+                assert_eq!(entry.step, after.steps);
+                if let Happened::Ended { build, ending, .. } = &entry.what {
+                    assert!(told.insert(*build, ending.clone()).is_none(), "the end of {build} was told twice");
+                }
+            }
+            for (number, build) in &after.builds {
+                assert_eq!(build.ending.as_ref(), told.get(number));
             }
         });
     }
@@ -233,7 +431,7 @@ proptest! {
             let now = after.builds.values().flat_map(|build| build.phases.values())
                 .filter_map(|record| record.end).max().unwrap_or(EpochSeconds(0));
             if let Decision::Changed(again) = decide(after, event, now) {
-                assert!(matches!(event, Event::Tick), "{event:?} made {:?}", changes(after, &again, 0));
+                assert!(matches!(event, Event::Tick | Event::SettingsChanged), "{event:?} made {:?}", changes(after, &again, 0));
             }
         });
     }
@@ -262,8 +460,7 @@ proptest! {
         for _ in 0..200 {
             now = now.plus(3600);
             let owed = lane.owed.keys().next().copied();
-            let unprojected = lane.unprojected.clone();
-            let mut events = vec![Event::Tick, Event::Projected { builds: unprojected }];
+            let mut events = vec![Event::Tick, projected(&lane)];
             events.extend(owed.map(|action| Event::Performed { action, result: ActionResult::Done }));
             for event in events {
                 if let Decision::Changed(next) = decide(&lane, &event, now) {
@@ -288,7 +485,7 @@ fn a_lane_remembers_only_the_newest_ended_builds() {
     for number in 1..=30 {
         let draws = [0, 5].map(|kind| Draw { kind, build: number, flag: true, seconds: 0 });
         lane = walk(lane, &draws, |_, _, _| {});
-        let all = Event::Projected { builds: lane.unprojected.clone() };
+        let all = projected(&lane);
         if let Decision::Changed(next) = decide(&lane, &all, EpochSeconds(9)) {
             lane = *next;
         }
@@ -307,10 +504,20 @@ fn the_random_walks_go_everywhere() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..2000 {
-        let (lane, draws) = (lanes(), draws(160)).new_tree(&mut runner).unwrap().current();
+        let (lane, draws) = (lanes(), draws(240)).new_tree(&mut runner).unwrap().current();
         let end = walk(lane, &draws, |_, _, after| {
             for build in after.builds.values() {
                 *seen.entry(format!("{:?}", build.current_phase())).or_default() += 1;
+            }
+            let removal = after.removal.as_ref().map(|removal| &removal.step);
+            let there = [
+                ("a last command", matches!(removal, Some(RemovalStep::PreDestroy { .. }))),
+                ("a removal", removal == Some(&RemovalStep::Removing)),
+                ("settings to follow", after.converging.is_some()),
+                ("a rollback", after.rollback.as_ref().is_some_and(|rollback| rollback.deploying.is_some())),
+            ];
+            for (name, _) in there.iter().filter(|(_, there)| *there) {
+                *seen.entry((*name).to_owned()).or_default() += 1;
             }
         });
         for build in end.builds.values() {
@@ -334,6 +541,10 @@ fn the_random_walks_go_everywhere() {
         "failed in release",
         "failed in postdeploy",
         "failed in deploy",
+        "a last command",
+        "a removal",
+        "settings to follow",
+        "a rollback",
     ];
     for place in wanted {
         assert!(seen.get(place).is_some_and(|times| *times >= 20), "{place} is hardly ever reached: {seen:#?}");

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::formation::ProcessScale;
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds, ProcessType};
+
+/// Sizes by process type, as a place was given them; kept for clients only. What is wanted stands in the settings.
+pub type Sizes = BTreeMap<ProcessType, ProcessScale>;
 
 /// Where a build leaves its results, as far as that is known; empty texts stand for what is not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +32,11 @@ impl Outputs {
 }
 
 /// What a build asks to be run, read from its artifacts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasePlan {
     /// Its place in the lane's sequence of releases, 0 until it has its turn. A place leaves an update undone whose
-    /// number is below that of the update it carries out or has carried out.
+    /// number is below that of the update it carries out or has carried out. Every order takes a new number, also one that only
+    /// brings changed settings; it is no part of what runs.
     pub sequence: u64,
     /// The image by digest, `repository@sha256:…`.
     pub image: String,
@@ -42,6 +47,9 @@ pub struct ReleasePlan {
     pub release_command: Option<String>,
     /// The command of a review app's first deploy, if it has one.
     pub postdeploy_command: Option<String>,
+    /// The command before a review app is removed, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_destroy_command: Option<String>,
     /// The services by process type.
     pub services: BTreeMap<ProcessType, Service>,
 }
@@ -69,10 +77,20 @@ pub struct Release {
     pub arn: BuildArn,
     /// The commit of that build.
     pub commit: String,
-    /// The order of that build.
+    /// Its order: when that build began, or when a rollback was asked for.
     pub started: EpochSeconds,
     /// What it runs.
     pub plan: ReleasePlan,
     /// When its deploy ended.
     pub at: EpochSeconds,
+    /// The sizes that it was last given.
+    #[serde(default, skip_serializing_if = "Sizes::is_empty")]
+    pub sizes: Sizes,
+}
+
+impl Release {
+    /// Orders releases among each other and among builds.
+    pub fn order(&self) -> (EpochSeconds, BuildNumber) {
+        (self.started, self.build)
+    }
 }

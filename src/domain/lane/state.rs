@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionId};
 use super::phase::{Phase, PhaseRecord, PhaseState};
-use super::release::{Outputs, Release, ReleasePlan};
+use super::policy::Policy;
+use super::release::{Outputs, Release, ReleasePlan, Sizes};
+use super::removal::Removal;
+use super::rollback::Rollback;
 use super::task::{TaskKey, TaskState};
+use crate::domain::activity::Entry;
 use crate::domain::names::{AppName, BuildArn, BuildNumber, EpochSeconds, PullRequest};
 
 /// Names a lane: an app, or a pipeline's review app.
@@ -91,6 +95,9 @@ pub struct Build {
     pub plan: Option<ReleasePlan>,
     /// The task that its current phase waits for.
     pub task: Option<TaskState>,
+    /// The sizes that its deploy was given.
+    #[serde(default, skip_serializing_if = "Sizes::is_empty")]
+    pub sizes: Sizes,
     /// How it ended.
     pub ending: Option<Ending>,
     /// Whether CodeBuild is done with it and its log locations are final.
@@ -140,7 +147,22 @@ pub struct Lane {
     pub closed: Option<EpochSeconds>,
     /// A task that was told to stop and may still run; it keeps the lane's turn until it is seen gone.
     pub draining: Option<(TaskKey, EpochSeconds)>,
-    /// What must still be done, in order.
+    /// What the app's owner chose.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy: Policy,
+    /// When the services are to follow settings that have changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converge_at: Option<EpochSeconds>,
+    /// Since when the services of the live release are being brought to changed settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converging: Option<EpochSeconds>,
+    /// A rollback that is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+    /// The review app's way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+    /// What must still be done, in the order in which it was ordered.
     pub owed: BTreeMap<ActionId, Action>,
     /// The next action's id.
     pub next_action: ActionId,
@@ -148,11 +170,24 @@ pub struct Lane {
     pub steps: u64,
     /// Builds whose client-visible items are not yet known to be written, with the step that changed them last.
     pub unprojected: BTreeMap<BuildNumber, u64>,
+    /// The step that changed what clients see of the most recent deploy, while it is not known to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprojected_deploy: Option<u64>,
+    /// What happened and is not known to be told to people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<Entry>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Lane {
-    /// Layout of a stored lane; one that is newer than the program is refused, not guessed at.
-    pub const FORMAT: u32 = 1;
+    /// Layout of a stored lane; one that is newer than the program is refused, not guessed at. Older ones are read: what they
+    /// lack is empty.
+    ///
+    /// 2 added policies, settings to follow, rollbacks, the steps of a removal and what is to be told.
+    pub const FORMAT: u32 = 2;
 
     /// Makes an empty lane.
     pub fn new(key: LaneKey) -> Self {
@@ -166,10 +201,17 @@ impl Lane {
             postdeployed: false,
             closed: None,
             draining: None,
+            policy: Policy::default(),
+            converge_at: None,
+            converging: None,
+            rollback: None,
+            removal: None,
             owed: BTreeMap::new(),
             next_action: ActionId(1),
             steps: 0,
             unprojected: BTreeMap::new(),
+            unprojected_deploy: None,
+            untold: Vec::new(),
         }
     }
 
@@ -177,7 +219,29 @@ impl Lane {
     pub fn is_active(&self) -> bool {
         !self.owed.is_empty()
             || !self.unprojected.is_empty()
+            || self.unprojected_deploy.is_some()
+            || !self.untold.is_empty()
             || self.draining.is_some()
+            || self.converge_at.is_some()
+            || self.converging.is_some()
+            || self.rollback.is_some()
+            || self.removal.is_some()
             || self.builds.values().any(|build| build.in_flight() || !build.settled)
+    }
+
+    /// What has the lane's one turn to release and deploy: the order of a build, or of a rollback.
+    pub(super) fn holder(&self) -> Option<(EpochSeconds, BuildNumber)> {
+        let build = self.builds.values().find(|build| build.has_turn()).map(Build::order);
+        let rollback = self.rollback.as_ref().filter(|rollback| rollback.deploying.is_some());
+        build.or(rollback.map(|rollback| rollback.release.order()))
+    }
+
+    /// The plan of what is being deployed, or else of what runs; a service that is in neither is not this lane's.
+    pub fn runs_service(&self, arn: &str) -> bool {
+        let deploying = self.builds.values().filter(|build| build.in_flight()).filter_map(|build| build.plan.as_ref());
+        let rollback = self.rollback.as_ref().map(|rollback| &rollback.release.plan);
+        let live = self.live.as_ref().map(|live| &live.plan);
+        let mut plans = deploying.chain(rollback).chain(live);
+        plans.any(|plan| plan.services.values().any(|service| service.arn == arn))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use packhorse::domain::aws_event;
+use packhorse::domain::aws_event::{self, News};
 use packhorse::domain::lane::{BuildResult, Event};
 use serde_json::Value;
 
@@ -189,7 +189,10 @@ fn its_events_have_the_shape_of_the_samples() {
 #[test]
 fn its_events_tell_packhorse_what_happened() {
     let failed = run("version: 0.2\nphases: {build: {commands: ['exit 3']}}\n").events();
-    let read = |event: &Value| aws_event::read(&event.to_string()).unwrap().events;
+    let read = |event: &Value| match aws_event::read(&event.to_string()).unwrap() {
+        News::Lane(addressed) => addressed.events,
+        other => panic!("{other:?}"),
+    };
     let last = read(failed.last().unwrap());
     assert!(
         last.iter().any(|event| matches!(event, Event::BuildEnded { result: BuildResult::Failed { cause, .. }, .. } if cause.contains("exit status 3"))),
