@@ -41,6 +41,8 @@ pub(super) fn key(text: &str) -> Result<LaneKey, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::lane::{ActionId, ActionResult, Decision, Event, Phase, TaskExit, TaskKey, TaskKind, decide};
+    use crate::domain::names::{BuildNumber, EpochSeconds};
 
     #[test]
     fn a_key_is_read_as_it_is_written() {
@@ -50,6 +52,22 @@ mod tests {
         for text in ["", "shop:", "shop:0", "shop:1:2", ":1"] {
             assert!(key(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_lane_that_an_older_packhorse_stored_goes_on() {
+        let path = format!("{}/tests/fixtures/lanes/format-1.json", env!("CARGO_MANIFEST_DIR"));
+        let stored = decode(&key("shop").unwrap(), 1, &std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(stored.is_active());
+        let now = EpochSeconds(1_773_482_600);
+        let task = TaskKey { build: BuildNumber(42), kind: TaskKind::Release, attempt: 1 };
+        let done = Event::Performed { action: ActionId(7), result: ActionResult::Done };
+        let Decision::Changed(lane) = decide(&stored, &done, now) else { panic!() };
+        let ended = Event::TaskEnded { task, exit: TaskExit::Code { code: 0, reason: None }, logs: String::new() };
+        let Decision::Changed(lane) = decide(&lane, &ended, now) else { panic!() };
+        assert_eq!(lane.builds[&BuildNumber(42)].current_phase(), Some(Phase::Deploy));
+        let Decision::Changed(lane) = decide(&stored, &Event::SettingsChanged, now) else { panic!() };
+        assert!(lane.converge_at.is_some());
     }
 
     #[test]
