@@ -77,7 +77,8 @@ pub fn registry_client() -> Result<RegistryClient, CliError> {
 
 /// Runs the pipeline on this machine.
 pub async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError> {
-    local::up(session, args).await
+    // Large, as all of a pipeline is in it.
+    Box::pin(local::up(session, args)).await
 }
 
 /// Stops what [`up`] started, and removes what it left.

@@ -314,12 +314,12 @@ pub fn lines(lane: &Lane) -> Vec<Line> {
 
 /// Writes the message by which somebody is told at once, in the shape that Slack's incoming webhooks take; nothing where the
 /// log is enough.
-pub fn message(lane: &LaneKey, line: &Line) -> Option<Value> {
+pub fn message(of: &LaneKey, line: &Line) -> Option<Value> {
     let good = line.what.news()?;
     let sign = if good { ":white_check_mark:" } else { ":x:" };
-    let name = match lane.pull_request {
-        None => lane.app.to_string(),
-        Some(pr) => format!("{} #{pr}", lane.app),
+    let name = match of.pull_request {
+        None => of.app.to_string(),
+        Some(pr) => format!("{} #{pr}", of.app),
     };
     // Slack takes three characters for its own (formatting reference).
     let escaped = line.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -345,8 +345,8 @@ mod tests {
         let ending = Ending::Failed { phase: Phase::Release, cause };
         let line = line(Happened::Ended { build: BuildNumber(7), commit: String::new(), ending });
         assert_eq!(line.id, "shop:12/3/0");
-        let lane = LaneKey { app: "shop".parse().unwrap(), pull_request: Some("12".parse().unwrap()) };
-        let message = message(&lane, &line).unwrap();
+        let review_app = LaneKey { app: "shop".parse().unwrap(), pull_request: Some("12".parse().unwrap()) };
+        let message = message(&review_app, &line).unwrap();
         let text = "shop #12: build 7 failed in its release phase: the release command exited with code 1 & said <no>";
         assert_eq!(message["text"], text);
         assert!(message["blocks"][0]["text"]["text"].as_str().unwrap().ends_with("&amp; said &lt;no&gt;"));

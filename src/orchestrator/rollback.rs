@@ -43,8 +43,8 @@ impl Orchestrator {
             record.phases.get(&Phase::Build).and_then(|phase| phase.arns.first()).and_then(|arn| arn.parse().ok());
         let arn = arn.ok_or_else(|| Failure::refused(doing(), "its record does not name its CodeBuild build"))?;
         // All builds of a lane leave their results in the same place.
-        let newest = lane.builds.values().rev().map(|build| &build.outputs);
-        let outputs = newest.cloned().find(|outputs| !outputs.bucket.is_empty()).unwrap_or_default();
+        let mut newest = lane.builds.values().rev().map(|build| &build.outputs);
+        let outputs = newest.find(|outputs| !outputs.bucket.is_empty()).cloned().unwrap_or_default();
         let plan = self.read_plan(&lane.key, to, &outputs).await?;
         let plan = plan.map_err(|cause| Failure::refused(doing(), cause))?;
         Ok(made(arn, record.commit, plan))

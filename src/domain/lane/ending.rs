@@ -133,10 +133,10 @@ impl Step {
         for number in self.lane.builds.keys().copied().collect::<Vec<_>>() {
             due |= self.tick_build(number);
         }
-        let lane = &self.lane;
-        let late: Vec<_> =
-            lane.owed.iter().filter(|(_, action)| passed(lane.log_due(action))).map(|(id, _)| *id).collect();
-        for id in late {
+        let owed = self.lane.owed.iter();
+        let given_up: Vec<_> =
+            owed.filter(|(_, action)| passed(self.lane.log_due(action))).map(|(id, _)| *id).collect();
+        for id in given_up {
             self.lane.owed.remove(&id);
             due = true;
         }

@@ -341,7 +341,7 @@ proptest! {
                 let new = next.owed.iter().filter(|(id, action)| {
                     !lane.owed.contains_key(id) && matches!(action, Action::UpdateServices { .. })
                 });
-                if let Some((id, _)) = new.last() {
+                if let Some((id, _)) = new.max_by_key(|(id, _)| **id) {
                     *ordered = id.0;
                 }
                 *lane = *next;

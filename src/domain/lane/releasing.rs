@@ -102,11 +102,11 @@ impl Step {
     }
 
     pub(super) fn task_ended(&mut self, key: &TaskKey, exit: &TaskExit, logs: &str) -> Result<(), Irrelevant> {
+        const HIDDEN: Irrelevant = "the task may not be visible yet";
         if self.lane.draining.as_ref().is_some_and(|(draining, _)| draining == key) {
             self.lane.draining = None;
             return Ok(());
         }
-        const HIDDEN: Irrelevant = "the task may not be visible yet";
         let now = self.now;
         let hidden = |task: &TaskState| *exit == TaskExit::Unknown && task.may_be_hidden(now);
         if let Some(task) = self.last_command(key) {
