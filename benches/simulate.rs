@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-#[allow(dead_code, reason = "its other tests run elsewhere")]
+#[allow(dead_code, unused_imports, reason = "its other tests run elsewhere")]
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
