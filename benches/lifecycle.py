@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -369,6 +370,8 @@ def main():
                     table(f"one layer, {megabytes} MB, {files} files, cold", {e: [found[e]] for e in engines})
         finally:
             registry.close()
+            for name in ("run", "builder"):
+                subprocess.run([part("DOCKER_CLI"), "image", "rm", "-f", f"{registry.host}/bench/{name}:1"], capture_output=True, check=False)
     if missed:
         print("\nMissed: " + "; ".join(missed))
         sys.exit(1)
@@ -381,6 +384,8 @@ def check(scenario, ratios):
 
 
 if __name__ == "__main__":
+    # Stopped from outside, it still takes away what it made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except Failed as error:
