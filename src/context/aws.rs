@@ -5,19 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use clap::ValueEnum as _;
+use tracing::warn;
 
 use super::no_docker::NoDocker;
+use super::orchestrators::{Orchestrators, clients, lanes, variable};
 use super::{bare_tests, docker, engine};
-use crate::adapters::aws::{
-    AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoRecords, EcrCredentials,
-    EventBridgePhaseEvents, S3Artifacts, S3Buckets, SsmParameters,
-};
-use crate::adapters::docker::place::ContainerPlace;
+use crate::adapters::aws::{CloudFormationReviewApps, EcrCredentials, S3Artifacts, SsmParameters};
 use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::local::SystemClock;
-use crate::adapters::memory::MemorySettings;
 use crate::adapters::process::Git;
 use crate::cli::{EngineChoice, HandleArgs, PlaceChoice, Session, Verb};
 use crate::domain::aws_event::{self, News};
@@ -28,40 +24,18 @@ use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
+use crate::orchestrator::Orchestrator;
 use crate::orchestrator::handle::Handled;
-use crate::orchestrator::{LanePorts, Orchestrator};
-use crate::ports::activity_log::NoActivityLog;
-use crate::ports::failure::Failure;
+use crate::orchestrator::sweep::Swept;
+use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::ImageBuilder;
-use crate::ports::notifier::NoNotifier;
 use crate::ports::records::Records;
-use crate::ports::routes::Routes;
 use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
 use crate::ui::{CliError, ErrorKind};
 
 /// How often to ask a place that sends no events.
 const BETWEEN: Duration = Duration::from_millis(500);
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-async fn clients(session: &Session) -> Result<Clients, CliError> {
-    let mut settings = AwsSettings::from_lookup(variable);
-    settings.region.clone_from(&session.globals.region);
-    Ok(Clients::load(&settings).await?)
-}
-
-fn lanes(clients: &Clients) -> LanePorts {
-    let namespace = Namespace::default();
-    LanePorts {
-        lanes: Arc::new(DynamoLaneStore::new(clients.dynamodb(), namespace.table())),
-        records: Arc::new(DynamoRecords::new(clients.dynamodb(), namespace.table())),
-        events: Arc::new(EventBridgePhaseEvents::new(clients.eventbridge(), variable(env_vars::PACKHORSE_EVENT_BUS))),
-        clock: Arc::new(SystemClock),
-    }
-}
 
 /// Opens the builds of an app in the account.
 pub(super) async fn records(session: &Session) -> Result<Arc<dyn Records>, CliError> {
@@ -194,8 +168,8 @@ pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> 
         News::Service(service) => service.arn.clone(),
         News::Access(_) => "people".to_owned(),
     };
-    let orchestrator = orchestrator(session, args.place).await?;
-    match orchestrator.hear(&news).await? {
+    let orchestrators = Orchestrators::open(session, args.place).await?;
+    match orchestrators.hear(&news).await? {
         Handled::Done => session.printer.note(format_args!("Handled an event of {of}")),
         Handled::Ignored(reason) => session.printer.note(format_args!("Ignored an event of {of}: {reason}")),
         Handled::NoLane => {
@@ -206,16 +180,34 @@ pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> 
             .warn(format_args!("{of} owes something that must wait: `packhorse orchestrator sweep` does it")),
     }
     match news {
-        News::Lane(addressed) if args.follow => follow(session, &orchestrator, &addressed.lane).await,
+        News::Lane(addressed) if args.follow => {
+            follow(session, &orchestrators.of(&addressed.lane).await?, &addressed.lane).await
+        }
         _ => Ok(()),
     }
 }
 
 /// Looks at everything in flight, and with `follow` goes on until nothing is.
 pub(super) async fn sweep(session: &Session, place: PlaceChoice, follow: bool) -> Result<(), CliError> {
-    let orchestrator = orchestrator(session, place).await?;
+    let orchestrators = Orchestrators::open(session, place).await?;
     loop {
-        let swept = orchestrator.sweep().await?;
+        let mut swept = Swept::default();
+        for lane in orchestrators.active().await? {
+            swept.lanes += 1;
+            let looked = match orchestrators.of(&lane).await {
+                Ok(orchestrator) => orchestrator.sweep_lane(&lane).await.map_err(CliError::from),
+                Err(error) => Err(error),
+            };
+            match looked {
+                Ok(Handled::Owing) => swept.waiting += 1,
+                Ok(_) => {}
+                // One lane that cannot be served does not keep the others waiting.
+                Err(error) => {
+                    warn!(lane = %lane, cause = chain(&error), "A lane must wait for the next sweep");
+                    swept.waiting += 1;
+                }
+            }
+        }
         if !follow || swept.lanes == 0 {
             session.printer.note(format_args!("Looked at {} lanes, {} must wait", swept.lanes, swept.waiting));
             return Ok(());
@@ -237,43 +229,4 @@ async fn follow(session: &Session, orchestrator: &Orchestrator, lane: &LaneKey) 
         }
         _ => Ok(()),
     }
-}
-
-async fn orchestrator(session: &Session, place: PlaceChoice) -> Result<Orchestrator, CliError> {
-    if place == PlaceChoice::Ecs {
-        return Err(CliError::usage("ECS as the place of tasks and services is not in this build yet")
-            .hint("use `--place docker` to run the release on this machine"));
-    }
-    let clients = clients(session).await?;
-    let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), Arc::new(SystemClock)));
-    let credentials: Arc<dyn CredentialSource> = Arc::new(CredentialChain::new(vec![ecr, docker::credentials()?]));
-    let place = ContainerPlace::new(
-        Arc::new(docker::connect_with(credentials.clone()).await?),
-        Arc::new(SsmParameters::new(clients.ssm())),
-        Arc::new(SystemClock),
-        Arc::new(NoProxy),
-        clients.region(),
-    )?;
-    Ok(Orchestrator {
-        lanes: lanes(&clients),
-        artifacts: Arc::new(S3Buckets::new(clients.s3(), variable(env_vars::ARTIFACT_BUCKET).unwrap_or_default())),
-        images: engine::registry(credentials)?,
-        builds: Arc::new(CodeBuild::new(&clients)),
-        config: Arc::new(SsmParameters::new(clients.ssm())),
-        // Containers on this machine have no sizes.
-        settings: Arc::new(MemorySettings::default()),
-        parameters: Arc::new(SsmParameters::new(clients.ssm())),
-        place: Arc::new(place),
-        review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
-        activity: Arc::new(NoActivityLog),
-        notifier: Arc::new(NoNotifier),
-    })
-}
-
-/// Nobody stands before the web process: it answers on the port that Docker gave it.
-struct NoProxy;
-
-#[async_trait]
-impl Routes for NoProxy {
-    async fn point_to(&self, _: &LaneKey, _: std::net::SocketAddr) {}
 }

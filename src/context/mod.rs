@@ -10,6 +10,8 @@ mod engine;
 mod local;
 #[cfg(feature = "aws")]
 mod no_docker;
+#[cfg(feature = "aws")]
+mod orchestrators;
 
 use std::io::Read as _;
 use std::path::Path;

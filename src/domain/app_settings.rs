@@ -19,6 +19,8 @@ pub struct Settings {
     pub codebuild_project: Option<String>,
     /// The role to act in for this app.
     pub role: Option<Role>,
+    /// The role in which the clock starts tasks.
+    pub schedule_role: Option<String>,
     /// Arguments of every `RunTask`, in the API's spelling.
     pub run_task: Map<String, Value>,
     /// Arguments of every `RegisterTaskDefinition`, in the API's spelling.
@@ -72,6 +74,7 @@ impl Settings {
             role: text(settings, "/orchestrator/role_arn")?
                 .map(|arn| Ok(Role { arn, external_id: text(settings, "/orchestrator/external_id")? }))
                 .transpose()?,
+            schedule_role: text(settings, "/orchestrator/events_role_arn")?,
             run_task: arguments("run_task_args")?,
             task_definition: arguments("task_definition_args")?,
         })

@@ -148,7 +148,7 @@ impl Scaling {
 }
 
 /// A command that runs by the clock.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ScheduledTask {
     /// Six fields of AWS cron, in UTC.
     pub schedule: String,

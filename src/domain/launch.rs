@@ -9,6 +9,9 @@ pub const PROCESSES_LABEL: &str = "io.buildpacks.build.metadata";
 /// The folder with one link to the launcher per process type.
 pub const PROCESS_FOLDER: &str = "/cnb/process";
 
+/// The port that web processes are told to listen on.
+pub const WEB_PORT: u16 = 8080;
+
 /// The entrypoint and arguments of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {

@@ -8,6 +8,7 @@ pub mod build_environment;
 pub mod build_variables;
 pub mod buildspec;
 pub mod catalogue;
+pub mod ecs;
 pub mod engine_choice;
 pub mod env_file;
 pub mod file_patterns;

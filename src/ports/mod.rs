@@ -15,6 +15,7 @@ pub mod notifier;
 pub mod parameters;
 pub mod phase_events;
 pub mod place;
+pub mod place_records;
 pub mod records;
 pub mod review_apps;
 pub mod routes;

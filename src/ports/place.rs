@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::failure::Failure;
+pub use crate::domain::ecs::Loss;
 use crate::domain::formation::Formation;
 use crate::domain::lane::{LaneKey, ServicesState, TaskKey};
 use crate::domain::names::{BuildNumber, ProcessType};
@@ -39,17 +40,6 @@ pub enum TaskStatus {
     },
     /// The place cannot tell any more.
     Unknown,
-}
-
-/// How a task ended that has no exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// It never ran: its image could not be pulled, a variable could not be read, there was no room for it.
-    NeverRan,
-    /// Its host was taken away, such as a spot machine; it may have run for a while.
-    Interrupted,
-    /// Somebody stopped it.
-    Stopped,
 }
 
 /// A command to be run once.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::codebuild::Build;
 use crate::support::crash::{Crash, Point, Ran};
 use crate::support::docker::docker;
-use crate::support::orchestrated::{Account, PROGRAM, states};
+use crate::support::orchestrated::{Account, PROGRAM, renumbered, states};
 use crate::support::parts;
 
 /// More writes than any command here makes.
@@ -59,20 +59,6 @@ impl Bench {
 fn assert_went_well(ran: &Ran, what: &str) {
     let said = String::from_utf8_lossy(&ran.output.stderr);
     assert!(ran.output.status.success(), "{what}: {said}\n{:#?}", ran.writes);
-}
-
-/// The same end of a build of CodeBuild, for another number.
-fn renumbered(event: &Value, number: u64) -> Value {
-    let mut event = event.clone();
-    let detail = &mut event["detail"];
-    let arn = detail["build-id"].as_str().unwrap().to_owned();
-    detail["build-id"] = format!("{arn}-{number}").into();
-    let information = &mut detail["additional-information"];
-    information["build-number"] = number.into();
-    let location = information["artifact"]["location"].as_str().unwrap();
-    let (bucket, _) = location.rsplit_once('/').unwrap();
-    information["artifact"]["location"] = format!("{bucket}/{number}").into();
-    event
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod lane_faults;
 mod launcher;
 mod lifecycle;
 mod lifecycle_failures;
+#[cfg(feature = "aws")]
+mod on_ecs;
 mod pack;
 mod planted_secret;
 mod pull_requests;

@@ -1,12 +1,17 @@
 //! One suite per port, run against every implementation.
 
 mod app_config;
-mod app_settings;
+pub(crate) mod app_settings;
 mod artifacts;
 pub(crate) mod images;
 mod lane_store;
 mod layer_cache;
 mod parameters;
 pub(crate) mod phase_events;
+mod place;
+#[cfg(feature = "aws")]
+pub(crate) mod place_on_ecs;
+#[cfg(feature = "aws")]
+mod place_records;
 mod records;
 mod registry;

@@ -28,6 +28,12 @@ pub(crate) async fn clients(endpoint: &str) -> Clients {
     Clients::load(&settings(endpoint)).await.unwrap()
 }
 
+/// Makes clients of which some services lie elsewhere.
+pub(crate) async fn clients_by_service(settings: &AwsSettings, elsewhere: &[(&'static str, String)]) -> Clients {
+    let endpoints = elsewhere.iter().map(|(service, url)| ((*service).to_owned(), url.clone())).collect();
+    Clients::load(&AwsSettings { endpoints, ..settings.clone() }).await.unwrap()
+}
+
 /// A bucket of its own in moto, removed with its objects when dropped.
 pub(crate) struct Bucket {
     endpoint: String,

@@ -105,7 +105,44 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     /// The `User-Agent`, or empty.
     pub(crate) agent: String,
+    /// The token of the session in a role, or empty.
+    pub(crate) session: String,
+    /// The service that it was signed for, or empty.
+    service: String,
     pub(crate) body: Bytes,
+}
+
+impl Seen {
+    /// The action that a policy has to allow, such as `s3:GetObject`.
+    pub(crate) fn action(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        let operation = match self.service.as_str() {
+            _ if !self.target.is_empty() => self.target.rsplit('.').next().unwrap().to_owned(),
+            "s3" => match self.method.as_str() {
+                "GET" => "GetObject",
+                "PUT" => "PutObject",
+                other => panic!("{other} {}", self.path),
+            }
+            .to_owned(),
+            "scheduler" => match (self.method.as_str(), self.path.trim_start_matches('/').contains('/')) {
+                ("GET", false) => "ListSchedules",
+                ("GET", true) => "GetSchedule",
+                ("POST", true) => "CreateSchedule",
+                ("PUT", true) => "UpdateSchedule",
+                ("DELETE", true) => "DeleteSchedule",
+                other => panic!("{other:?} {}", self.path),
+            }
+            .to_owned(),
+            _ => body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned(),
+        };
+        format!("{}:{operation}", self.service)
+    }
+}
+
+/// The service in the scope of a signature.
+fn signed_for(authorization: &str) -> String {
+    let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+    scope.split(',').next().unwrap_or_default().split('/').nth(3).unwrap_or_default().to_owned()
 }
 
 #[derive(Default)]
@@ -156,6 +193,11 @@ impl FaultProxy {
         self.lock().rules.clear();
     }
 
+    /// Forgets what came by.
+    pub(crate) fn forget(&self) {
+        self.lock().seen.clear();
+    }
+
     /// Returns the requests that fit, failed ones too.
     pub(crate) fn seen(&self, when: &When) -> Vec<Seen> {
         self.lock().seen.iter().filter(|request| when.fits(request)).cloned().collect()
@@ -202,6 +244,8 @@ async fn handle(
         path: head.uri.path().to_owned(),
         target: header("x-amz-target"),
         agent: header("user-agent"),
+        session: header("x-amz-security-token"),
+        service: signed_for(&header("authorization")),
         body: body.clone(),
     };
     let fault = take_fault(state, &seen);

@@ -22,6 +22,10 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) authorization: Option<String>,
+    /// The token of the session in a role.
+    pub(crate) session: Option<String>,
+    /// The `X-Amz-Target`.
+    pub(crate) target: Option<String>,
     pub(crate) body: Bytes,
     /// How many requests of this method and path came before.
     pub(crate) earlier: usize,
@@ -149,7 +153,9 @@ async fn answer(
         let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
         let earlier = record.iter().filter(|asked| asked.is(&method, &path)).count();
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let asked = Asked { method, path, query, authorization: header("authorization"), body, earlier };
+        let (authorization, target) = (header("authorization"), header("x-amz-target"));
+        let session = header("x-amz-security-token");
+        let asked = Asked { method, path, query, authorization, session, target, body, earlier };
         record.push(asked.clone());
         script(&asked)
     };

@@ -12,6 +12,7 @@ pub(crate) mod crash;
 pub(crate) mod creator;
 pub(crate) mod docker;
 pub(crate) mod dynamodb;
+pub(crate) mod ecs;
 pub(crate) mod embedded;
 #[cfg(feature = "aws")]
 pub(crate) mod environment_image;
@@ -30,4 +31,6 @@ pub(crate) mod recorder;
 pub(crate) mod sandbox;
 pub(crate) mod small_disk;
 pub(crate) mod step;
+#[cfg(feature = "aws")]
+pub(crate) mod sts;
 pub(crate) mod suite;

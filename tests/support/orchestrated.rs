@@ -27,6 +27,8 @@ use packhorse::ports::routes::Routes;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::contract::app_settings::{ecs_arguments, settings_of};
+
 use super::aws::{Bucket, settings};
 use super::build_service::BuildService;
 use super::client_decoder::{ClientBuild, ClientDeployStatus, check_build, check_deploy_status};
@@ -50,7 +52,9 @@ pub(crate) struct Account {
     pub(crate) moto: FaultProxy,
     /// The app's source.
     pub(crate) source: tempfile::TempDir,
-    access_key: String,
+    pub(crate) access_key: String,
+    /// Further variables of whatever runs in the account.
+    pub(crate) more: BTreeMap<String, String>,
     work: tempfile::TempDir,
     _broom: Broom,
 }
@@ -71,6 +75,7 @@ impl Account {
             _broom: Broom(app.clone()),
             runtime,
             access_key,
+            more: BTreeMap::new(),
             app,
         }
     }
@@ -149,7 +154,23 @@ impl Account {
             ("HOME", self.work.path().display().to_string()),
             ("TMPDIR", self.work.path().display().to_string()),
         ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut all: BTreeMap<String, String> =
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        all.extend(self.more.clone());
+        all
+    }
+
+    /// Writes what an app's stacks write, and makes the log group and the group of schedules.
+    pub(crate) fn write_settings(&self) {
+        let partition = format!("APP#{}", self.app);
+        let mut settings = settings_of(&self.app);
+        settings["orchestrator"]["events_role_arn"] = "arn:aws:iam::111122223333:role/shop-events".into();
+        self.table.put_value(&partition, "settings", &settings);
+        self.table.put_value(&partition, "CONFIG#ecs", &ecs_arguments());
+        let group = serde_json::json!({"logGroupName": settings["log_group"]["name"]});
+        http::call(&parts::moto(), "logs", "Logs_20140328.CreateLogGroup", &group).unwrap();
+        // The group is shared; it may be there.
+        http::ask(&parts::moto(), "scheduler", "POST", "/schedule-groups/apppack", &[], "{}");
     }
 
     /// The app's project, with the buildspec that the program renders.
@@ -384,6 +405,8 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        let group = serde_json::json!({"logGroupName": format!("/apppack/apps/{}", self.app)});
+        let _ = http::call(&parts::moto(), "logs", "Logs_20140328.DeleteLogGroup", &group);
         let path = serde_json::json!({ "Path": format!("/apppack/apps/{}", self.app), "Recursive": true });
         let found = http::call(&parts::moto(), "ssm", "AmazonSSM.GetParametersByPath", &path).unwrap_or_default();
         for parameter in found["Parameters"].as_array().into_iter().flatten() {
@@ -396,6 +419,20 @@ impl Drop for Account {
 /// The states of a build's phases, in order.
 pub(crate) fn states(build: &ClientBuild) -> [&str; 6] {
     build.phases.each_ref().map(|phase| phase.state.as_str())
+}
+
+/// The same end of a build of CodeBuild, for another number.
+pub(crate) fn renumbered(event: &Value, number: u64) -> Value {
+    let mut event = event.clone();
+    let detail = &mut event["detail"];
+    let arn = detail["build-id"].as_str().unwrap().to_owned();
+    detail["build-id"] = format!("{arn}-{number}").into();
+    let information = &mut detail["additional-information"];
+    information["build-number"] = number.into();
+    let location = information["artifact"]["location"].as_str().unwrap();
+    let (bucket, _) = location.rsplit_once('/').unwrap();
+    information["artifact"]["location"] = format!("{bucket}/{number}").into();
+    event
 }
 
 /// Nobody stands before the web process.

@@ -1,9 +1,13 @@
 //! Makes every AWS client: the one place that knows regions, endpoints, certificates, time limits and retries.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Credentials, RuntimeComponents};
@@ -13,6 +17,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::name_resolver::NameResolver;
 use super::trust;
+use crate::domain::app_settings::Role;
 use crate::env_vars;
 use crate::ports::failure::Failure;
 
@@ -24,6 +29,8 @@ pub struct AwsSettings {
     pub region: Option<String>,
     /// The address of all services, for stand-ins; `AWS_ENDPOINT_URL` and its like when not given.
     pub endpoint_url: Option<String>,
+    /// The addresses of single services, by the name in their endpoints, such as `ecs`.
+    pub endpoints: BTreeMap<String, String>,
     /// Whether buckets are part of the path. Stand-ins have no host name per bucket.
     pub path_style: bool,
     /// A PEM file of certificate authorities to trust besides the machine's.
@@ -41,6 +48,7 @@ impl Default for AwsSettings {
         Self {
             region: None,
             endpoint_url: None,
+            endpoints: BTreeMap::new(),
             path_style: false,
             ca_bundle: None,
             credentials: None,
@@ -70,6 +78,7 @@ impl AwsSettings {
 #[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
+    endpoints: BTreeMap<String, String>,
     path_style: bool,
 }
 
@@ -111,7 +120,27 @@ impl Clients {
             let cause = "no region is configured; set AWS_REGION, or `region` in the profile";
             return Err(Failure::refused("connect to AWS", cause));
         }
-        Ok(Self { path_style: settings.path_style || config.endpoint_url().is_some(), config })
+        let path_style = settings.path_style || config.endpoint_url().is_some();
+        Ok(Self { path_style, endpoints: settings.endpoints.clone(), config })
+    }
+
+    /// Returns clients that act in a role. Its credentials are asked for when they are first needed, kept while they last, and
+    /// shared by all of these clients.
+    pub async fn acting_in(&self, role: &Role, session: &str) -> Self {
+        // At most 64 characters (API reference of `AssumeRole`).
+        let session: String = session.chars().take(64).collect();
+        let mut provider = AssumeRoleProvider::builder(&role.arn).configure(&self.config).session_name(session);
+        if let Some(external_id) = &role.external_id {
+            provider = provider.external_id(external_id);
+        }
+        let config = self
+            .config
+            .clone()
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(provider.build().await))
+            .identity_cache(IdentityCache::lazy().build())
+            .build();
+        Self { config, ..self.clone() }
     }
 
     /// Returns the region that clients call.
@@ -138,9 +167,37 @@ impl Clients {
         aws_sdk_ecr::Client::from_conf(config)
     }
 
+    pub(super) fn autoscaling(&self) -> aws_sdk_applicationautoscaling::Client {
+        let mut config = aws_sdk_applicationautoscaling::config::Builder::from(&self.config);
+        if let Some(endpoint) = self.endpoints.get("application-autoscaling") {
+            config = config.endpoint_url(endpoint);
+        }
+        aws_sdk_applicationautoscaling::Client::from_conf(config.build())
+    }
+
+    pub(super) fn ecs(&self) -> aws_sdk_ecs::Client {
+        let mut config = aws_sdk_ecs::config::Builder::from(&self.config);
+        if let Some(endpoint) = self.endpoints.get("ecs") {
+            config = config.endpoint_url(endpoint);
+        }
+        aws_sdk_ecs::Client::from_conf(config.build())
+    }
+
+    pub(super) fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
+    pub(super) fn scheduler(&self) -> aws_sdk_scheduler::Client {
+        aws_sdk_scheduler::Client::new(&self.config)
+    }
+
     /// Returns a client for EventBridge.
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
-        aws_sdk_eventbridge::Client::new(&self.config)
+        let mut config = aws_sdk_eventbridge::config::Builder::from(&self.config);
+        if let Some(endpoint) = self.endpoints.get("events") {
+            config = config.endpoint_url(endpoint);
+        }
+        aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 
     /// Returns a client for S3.

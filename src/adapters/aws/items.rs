@@ -57,15 +57,21 @@ pub(super) fn deploy_status_key(lane: &LaneKey) -> Item {
 /// # Errors
 /// Refuses a lane that cannot be written as JSON.
 pub(super) fn lane_item(lane: &Lane, version: Version, commit_id: &str) -> Result<Item, Failure> {
-    let mut item = key(&partition(&lane.key), LANE_SORT_KEY);
-    item.insert("version".to_owned(), number(version.0));
-    item.insert("format".to_owned(), number(Lane::FORMAT.into()));
-    item.insert("state".to_owned(), text(lane_document::encode(lane)?));
-    item.insert(COMMIT_ID.to_owned(), text(commit_id));
+    let key = key(&partition(&lane.key), LANE_SORT_KEY);
+    let mut item = versioned(key, version, Lane::FORMAT, lane_document::encode(lane)?, commit_id);
     if lane.is_active() {
         item.insert(ACTIVE.to_owned(), text(ACTIVE_VALUE));
     }
     Ok(item)
+}
+
+/// Adds to a key what an item has that is changed only by its version.
+pub(super) fn versioned(mut key: Item, version: Version, format: u32, state: String, commit_id: &str) -> Item {
+    key.insert("version".to_owned(), number(version.0));
+    key.insert("format".to_owned(), number(format.into()));
+    key.insert("state".to_owned(), text(state));
+    key.insert(COMMIT_ID.to_owned(), text(commit_id));
+    key
 }
 
 /// Tells whether an item was written by the commit with this id.

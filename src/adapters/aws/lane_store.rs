@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 
 use super::failure::sort;
-use super::items::{self, Item, Reader};
+use super::items::{self, Reader};
+use super::versioned_item;
 use crate::adapters::lane_document;
 use crate::domain::lane::{Lane, LaneKey};
 use crate::domain::namespace::{LANE_SORT_KEY, partition};
@@ -110,31 +109,10 @@ impl LaneStore for DynamoLaneStore {
     }
 
     async fn commit(&self, seen: Version, next: &Lane) -> Result<Version, Failure> {
-        let version = Version(seen.0 + 1);
-        let commit_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(items::lane_item(next, version, &commit_id)?))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let put = if seen.0 == 0 {
-            put.condition_expression("attribute_not_exists(#partition)")
-                .expression_attribute_names("#partition", items::PARTITION_KEY)
-        } else {
-            put.condition_expression("#version = :seen")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":seen", AttributeValue::N(seen.0.to_string()))
-        };
-        match put.send().await {
-            Ok(_) => Ok(version),
-            // A retry of the client met its own first attempt, whose answer was lost.
-            Err(error) if stored(&error).is_some_and(|item| items::has_commit_id(item, &commit_id)) => Ok(version),
-            Err(error) if stored(&error).is_some() || is_conflict(&error) => {
-                Err(Failure::Conflict { what: lane_document::name(&next.key) })
-            }
-            Err(error) => Err(sort(format!("write {}", lane_document::name(&next.key)), error)),
-        }
+        let commit_id = versioned_item::commit_id();
+        let item = items::lane_item(next, Version(seen.0 + 1), &commit_id)?;
+        let what = lane_document::name(&next.key);
+        versioned_item::put(&self.client, &self.table, what, seen, item, &commit_id).await
     }
 
     /// Reads the whole table: a lane is an item among all others.
@@ -149,18 +127,6 @@ impl LaneStore for DynamoLaneStore {
             None => self.scanned(true).await,
         }
     }
-}
-
-/// Returns the item that made a condition fail.
-fn stored(error: &SdkError<PutItemError, HttpResponse>) -> Option<&Item> {
-    match error.as_service_error()? {
-        PutItemError::ConditionalCheckFailedException(failed) => failed.item(),
-        _ => None,
-    }
-}
-
-fn is_conflict(error: &SdkError<PutItemError, HttpResponse>) -> bool {
-    error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
 }
 
 fn lane_key(item: &HashMap<String, AttributeValue>) -> Result<LaneKey, Failure> {

@@ -8,6 +8,7 @@ mod lane_store;
 mod parameters;
 mod people;
 mod phase_events;
+mod place_records;
 mod records;
 mod settings;
 
@@ -17,6 +18,7 @@ pub use lane_store::MemoryLaneStore;
 pub use parameters::MemoryParameters;
 pub use people::CollectedNews;
 pub use phase_events::CollectedPhaseEvents;
+pub use place_records::MemoryPlaceRecords;
 pub use records::MemoryRecords;
 pub use settings::MemorySettings;
 

@@ -11,13 +11,11 @@ use sha2::{Digest as _, Sha256};
 use super::super::labels::{BUILD, PROCESS, REVISION, ROLE_SERVICE, ROLE_TASK};
 use super::{ContainerPlace, build_of};
 use crate::domain::lane::{LaneKey, ReleasePlan, ServicesState};
-use crate::domain::launch::Launch;
+use crate::domain::launch::{Launch, WEB_PORT as PORT};
 use crate::domain::names::{BuildNumber, ProcessType};
 use crate::ports::container_engine::{ContainerFacts, ContainerSpec, ContainerState};
 use crate::ports::failure::Failure;
 
-/// The port that web processes are told to listen on.
-const PORT: u16 = 8080;
 /// Seconds that a release has until all its processes run and its web process answers.
 const HEALTHY_WITHIN: u64 = 60;
 /// How many of its last lines explain why a process ended.
