@@ -69,6 +69,14 @@ pub const PACKHORSE_LIFECYCLE_IMAGE: &str = "PACKHORSE_LIFECYCLE_IMAGE";
 pub const PACKHORSE_LOG: &str = "PACKHORSE_LOG";
 /// The event bus that phase events go to; the default bus when unset.
 pub const PACKHORSE_EVENT_BUS: &str = "PACKHORSE_EVENT_BUS";
+/// The URL of the queue that `orchestrator poll` takes events from.
+pub const PACKHORSE_QUEUE: &str = "PACKHORSE_QUEUE";
+/// The URL of the queue for events that can never be handled.
+pub const PACKHORSE_DEAD_LETTER_QUEUE: &str = "PACKHORSE_DEAD_LETTER_QUEUE";
+/// The webhook that is told of deploys and failures, in Slack's form.
+pub const PACKHORSE_WEBHOOK: &str = "PACKHORSE_WEBHOOK";
+/// Where release tasks and services run: `ecs`, or `docker` for the daemon of the machine.
+pub const PACKHORSE_PLACE: &str = "PACKHORSE_PLACE";
 /// Where `up` and the local commands keep their state; `.packhorse` in the app's folder when unset.
 pub const PACKHORSE_STATE_DIR: &str = "PACKHORSE_STATE_DIR";
 /// The time limit for tests that set none themselves, in seconds or such as `15m`.
@@ -84,3 +92,6 @@ pub const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
 pub const AWS_ENDPOINT_URL_S3: &str = "AWS_ENDPOINT_URL_S3";
 /// A PEM file of certificate authorities to trust besides the machine's.
 pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// Host and port of Lambda's runtime API; Lambda sets it.
+pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";

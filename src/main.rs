@@ -27,10 +27,6 @@ fn main() -> std::process::ExitCode {
             printer.print_to_stderr(&text);
             code
         }
-        Invocation::Lambda => {
-            printer.error(&CliError::internal("the Lambda entrance is not in this build yet"));
-            ExitCode::Internal
-        }
     };
     code.into()
 }

@@ -12,3 +12,4 @@ mod hostile;
 mod manifests;
 mod simulation;
 mod support;
+mod why;

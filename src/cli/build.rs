@@ -1,28 +1,25 @@
-//! `packhorse build list` and `build status`.
-
-use std::path::PathBuf;
-use std::str::FromStr;
+//! `packhorse build`: starts, shows, follows and stops builds.
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{Session, build_json};
-use crate::context;
-use crate::domain::lane::{BuildRecord, Ending, LaneKey, Phase, PhaseState};
+use super::whose::Whose;
+use super::{Session, build_json, build_start, build_watch};
+use crate::domain::lane::{BuildRecord, Ending, Phase, PhaseState};
 use crate::domain::names::{BuildNumber, EpochSeconds};
-use crate::env_vars;
 use crate::ui::CliError;
 
 /// How many builds a list shows.
 const SHOWN: usize = 15;
 
-/// Show builds and how they went
+/// Start, show, follow and stop builds
 ///
 /// Reads the app named by `--app` from the AWS account. Without `--app`, in a folder in which `packhorse up` has run,
 /// reads what lies there.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES
+  packhorse build start --app shop --watch
   packhorse build list --app shop
   packhorse build status
   packhorse build status 42 --app storefront:7 --json")]
@@ -33,8 +30,12 @@ pub struct BuildArgs {
 
 #[derive(Debug, Subcommand)]
 enum BuildCommand {
+    Start(build_start::StartArgs),
     List(ListArgs),
     Status(StatusArgs),
+    Watch(build_watch::WatchArgs),
+    Logs(build_watch::LogsArgs),
+    Cancel(build_start::CancelArgs),
 }
 
 /// List the newest builds
@@ -63,44 +64,20 @@ struct StatusArgs {
     whose: Whose,
 }
 
-/// Whose builds are meant.
-#[derive(Debug, Args)]
-struct Whose {
-    /// App in the AWS account; `NAME:7` is the review app of pull request 7
-    #[arg(short, long, value_name = "NAME[:PR]")]
-    app: Option<AppFlag>,
-    /// Folder with local state (default: `.packhorse`)
-    #[arg(long, env = env_vars::PACKHORSE_STATE_DIR, hide_env_values = true, value_name = "DIR", conflicts_with = "app")]
-    state_dir: Option<PathBuf>,
-}
-
-/// An app or review app as it is named on the command line.
-#[derive(Debug, Clone)]
-pub(super) struct AppFlag(pub(super) LaneKey);
-
-impl FromStr for AppFlag {
-    type Err = crate::domain::names::InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(match text.split_once(':') {
-            Some((app, pull_request)) => {
-                LaneKey { app: app.parse()?, pull_request: Some(pull_request.trim_start_matches("pr/").parse()?) }
-            }
-            None => LaneKey::app(text.parse()?),
-        }))
-    }
-}
-
 /// Runs the command.
 pub(super) async fn run(session: &Session, args: &BuildArgs) -> Result<(), CliError> {
     match &args.command {
+        BuildCommand::Start(args) => build_start::start(session, args).await,
+        BuildCommand::Watch(args) => build_watch::run_watch(session, args).await,
+        BuildCommand::Logs(args) => build_watch::run_logs(session, args).await,
+        BuildCommand::Cancel(args) => build_start::cancel(session, args).await,
         BuildCommand::List(args) => list(session, args).await,
         BuildCommand::Status(args) => status(session, args).await,
     }
 }
 
 async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
-    let source = open(session, &args.whose).await?;
+    let source = args.whose.open(session).await?;
     let builds = source.records.builds(&source.lane, SHOWN).await?;
     session.printer.json(&builds.iter().map(build_json::document).collect::<Vec<Value>>());
     if builds.is_empty() {
@@ -113,18 +90,8 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
 }
 
 async fn status(session: &Session, args: &StatusArgs) -> Result<(), CliError> {
-    let source = open(session, &args.whose).await?;
-    let build = match args.number {
-        Some(number) => source.records.build(&source.lane, number).await?,
-        None => source.records.builds(&source.lane, 1).await?.into_iter().next(),
-    };
-    let Some(build) = build else {
-        let message = match args.number {
-            Some(number) => format!("{} has no build {number}", source.lane),
-            None => format!("{} has no builds yet", source.lane),
-        };
-        return Err(CliError::app(message).hint("`packhorse build list` shows the builds there are"));
-    };
+    let source = args.whose.open(session).await?;
+    let build = source.expect_build(args.number).await?;
     session.printer.json(&build_json::document(&build));
     session.printer.result(summary(&build));
     for phase in Phase::ALL {
@@ -138,10 +105,6 @@ async fn status(session: &Session, args: &StatusArgs) -> Result<(), CliError> {
         session.printer.result(format_args!("  {line}"));
     }
     Ok(())
-}
-
-async fn open(session: &Session, whose: &Whose) -> Result<context::RecordsOf, CliError> {
-    context::records(session, whose.app.as_ref().map(|AppFlag(lane)| lane), whose.state_dir.as_deref()).await
 }
 
 /// One line: number, where it stands, commit, phases, and when.
@@ -206,7 +169,7 @@ fn icon(state: PhaseState) -> (Style, &'static str) {
     }
 }
 
-fn time(at: EpochSeconds) -> String {
+pub(super) fn time(at: EpochSeconds) -> String {
     let at = i64::try_from(at.0).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     at.map(|at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default()
 }
@@ -214,14 +177,6 @@ fn time(at: EpochSeconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_review_app_is_named_behind_a_colon() {
-        assert_eq!("storefront:7".parse::<AppFlag>().unwrap().0.to_string(), "storefront:7");
-        assert_eq!("storefront:pr/7".parse::<AppFlag>().unwrap().0.to_string(), "storefront:7");
-        assert_eq!("shop".parse::<AppFlag>().unwrap().0, LaneKey::app("shop".parse().unwrap()));
-        assert!("shop:x".parse::<AppFlag>().is_err());
-    }
 
     #[test]
     fn times_are_told_in_utc() {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Session;
-use super::build::AppFlag;
+use super::whose::AppFlag;
 use crate::domain::machine::{Check, Verdict, checks};
 use crate::env_vars;
 use crate::ui::CliError;
@@ -60,7 +60,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<(), CliE
 }
 
 async fn read_account(session: &Session, lane: &crate::domain::lane::LaneKey) -> Result<String, CliError> {
-    let source = context::records(session, Some(lane), None).await?;
+    let source = context::app(session, Some(lane), None).await?;
     let builds = source.records.builds(&source.lane, 1).await?;
     Ok(match builds.first() {
         Some(build) => format!("{lane} can be read; its newest build is {}", build.build_number),

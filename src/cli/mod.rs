@@ -3,18 +3,27 @@
 mod app_folder;
 mod build;
 mod build_json;
+mod build_start;
+mod build_watch;
 mod buildspec;
 mod codebuild;
 mod completions;
+mod config;
 mod doctor;
 mod down;
 mod globals;
 mod image;
 mod image_inspect;
 mod image_rebase;
+mod logs;
 mod orchestrator;
+mod ps;
+mod releases;
+mod scheduled_tasks;
 pub mod session;
 mod up;
+mod whose;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -26,7 +35,7 @@ pub use down::DownArgs;
 pub use globals::Globals;
 pub use image::EngineChoice;
 pub(crate) use image::read_env_files;
-pub use orchestrator::{HandleArgs, PlaceChoice, SweepArgs};
+pub use orchestrator::{AdoptArgs, HandleArgs, PlaceChoice, PollArgs, SweepArgs};
 pub use session::{Interrupt, Session};
 pub use up::{BuildFlags, UpArgs};
 
@@ -81,6 +90,13 @@ pub enum Command {
     Down(down::DownArgs),
     Image(image::ImageArgs),
     Build(build::BuildArgs),
+    Why(why::WhyArgs),
+    Releases(releases::ReleasesArgs),
+    Rollback(releases::RollbackArgs),
+    Ps(ps::PsArgs),
+    Config(config::ConfigArgs),
+    ScheduledTasks(scheduled_tasks::ScheduledTasksArgs),
+    Logs(logs::LogsArgs),
     Codebuild(codebuild::CodebuildArgs),
     Orchestrator(orchestrator::OrchestratorArgs),
     Buildspec(buildspec::BuildspecArgs),
@@ -102,8 +118,6 @@ pub enum Invocation {
         /// The exit code for where the program was started.
         code: ExitCode,
     },
-    /// The Lambda entrance, by the name under which Lambda starts a program.
-    Lambda,
 }
 
 /// Reads a command line, its program name included.
@@ -114,7 +128,10 @@ pub fn read<I: IntoIterator<Item = OsString>>(arguments: I) -> Invocation {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let builder = Namespace::default().builder_program();
     match arguments.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str) {
-        Some("bootstrap") => Invocation::Lambda,
+        Some("bootstrap") => Invocation::Run(Box::new(Cli {
+            globals: Globals::default(),
+            command: Command::Orchestrator(orchestrator::OrchestratorArgs::lambda()),
+        })),
         Some(program) if program == builder => {
             let command = BuilderCli::command().bin_name(builder);
             let parsed = command
@@ -158,6 +175,13 @@ impl Command {
             Self::Down(args) => down::run(session, &args).await,
             Self::Image(args) => image::run(session, &args).await,
             Self::Build(args) => build::run(session, &args).await,
+            Self::Why(args) => why::run(session, &args).await,
+            Self::Releases(args) => releases::releases(session, &args).await,
+            Self::Rollback(args) => releases::rollback(session, &args).await,
+            Self::Ps(args) => ps::run(session, &args).await,
+            Self::Config(args) => config::run(session, &args).await,
+            Self::ScheduledTasks(args) => scheduled_tasks::run(session, &args).await,
+            Self::Logs(args) => logs::run(session, &args).await,
             Self::Codebuild(args) => codebuild::run(session, &args).await,
             Self::Orchestrator(args) => orchestrator::run(session, &args).await,
             Self::Buildspec(args) => buildspec::run(session, &args).await,
@@ -196,6 +220,7 @@ mod tests {
 
     #[test]
     fn started_as_bootstrap_it_is_lambdas() {
-        assert!(matches!(read(arguments("/var/task/bootstrap")), Invocation::Lambda));
+        let Invocation::Run(cli) = read(arguments("/var/task/bootstrap")) else { panic!("it asks for nothing") };
+        assert!(matches!(cli.command, Command::Orchestrator(_)));
     }
 }

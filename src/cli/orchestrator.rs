@@ -3,7 +3,11 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Session;
+use super::whose::AppFlag;
 use crate::context;
+use crate::domain::lane::LaneKey;
+use crate::domain::names::InvalidName;
+use crate::env_vars;
 use crate::ui::CliError;
 
 /// Move builds forward: release, postdeploy, deploy
@@ -11,8 +15,11 @@ use crate::ui::CliError;
 /// Events are hints: a lost one only costs time, since a sweep asks AWS for the truth.
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLES
-  packhorse orchestrator handle event.json --place docker
-  packhorse orchestrator sweep --place docker")]
+  packhorse orchestrator handle event.json
+  packhorse orchestrator poll --queue https://sqs.us-east-1.amazonaws.com/111122223333/packhorse-events
+  packhorse orchestrator sweep --place docker
+
+As a Lambda function the program is started under the name `bootstrap` and needs no command.")]
 pub struct OrchestratorArgs {
     #[command(subcommand)]
     command: OrchestratorCommand,
@@ -21,7 +28,11 @@ pub struct OrchestratorArgs {
 #[derive(Debug, Subcommand)]
 enum OrchestratorCommand {
     Handle(HandleArgs),
+    Poll(PollArgs),
     Sweep(SweepArgs),
+    Adopt(AdoptArgs),
+    #[command(skip)]
+    Lambda,
 }
 
 /// Where release tasks and services run.
@@ -47,11 +58,37 @@ pub struct HandleArgs {
     #[arg(value_name = "FILE|-")]
     pub event: String,
     /// Where release tasks and services run
-    #[arg(long, value_enum, default_value_t, value_name = "PLACE")]
+    #[arg(long, value_enum, default_value_t, env = env_vars::PACKHORSE_PLACE, hide_env_values = true, value_name = "PLACE")]
     pub place: PlaceChoice,
     /// Stay until the build has ended
     #[arg(long)]
     pub follow: bool,
+}
+
+/// Take events from a queue until told to stop
+///
+/// A message is deleted once it is handled, so a worker that is killed leaves it to the next one. What cannot be read as
+/// an event goes to the queue for dead letters, with its reason. Timers look for deadlines and sweep.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "EXAMPLES
+  packhorse orchestrator poll --queue https://sqs.us-east-1.amazonaws.com/111122223333/packhorse-events
+  PACKHORSE_QUEUE=https://… packhorse orchestrator poll --sweep-every 300")]
+pub struct PollArgs {
+    /// The queue that the rules of EventBridge send to
+    #[arg(long, env = env_vars::PACKHORSE_QUEUE, hide_env_values = true, value_name = "URL")]
+    pub queue: String,
+    /// The queue for what can never be handled
+    #[arg(long, env = env_vars::PACKHORSE_DEAD_LETTER_QUEUE, hide_env_values = true, value_name = "URL")]
+    pub dead_letter_queue: Option<String>,
+    /// Where release tasks and services run
+    #[arg(long, value_enum, default_value_t, env = env_vars::PACKHORSE_PLACE, hide_env_values = true, value_name = "PLACE")]
+    pub place: PlaceChoice,
+    /// Seconds between two looks at everything in flight
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sweep_every: u64,
+    /// Seconds for which a message that is worked on stays hidden from other workers
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..=43200))]
+    pub hidden_for: u64,
 }
 
 /// Look at everything that is in flight
@@ -63,17 +100,59 @@ pub struct HandleArgs {
   packhorse orchestrator sweep --place docker --follow")]
 pub struct SweepArgs {
     /// Where release tasks and services run
-    #[arg(long, value_enum, default_value_t, value_name = "PLACE")]
+    #[arg(long, value_enum, default_value_t, env = env_vars::PACKHORSE_PLACE, hide_env_values = true, value_name = "PLACE")]
     pub place: PlaceChoice,
     /// Repeat until nothing is in flight
     #[arg(long)]
     pub follow: bool,
 }
 
+/// Take over an app that another orchestrator ran
+///
+/// Reads the app's builds, its most recent deploy, its settings and its running services, and makes a lane from them. From then
+/// on packhorse moves its builds; nothing that runs is touched. With `--role-arn` the role is written into the app's settings in
+/// which the orchestrator acts for it, and the statement is printed by which that role trusts the orchestrator. Can be repeated.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "EXAMPLES
+  packhorse orchestrator adopt shop --dry-run
+  packhorse orchestrator adopt shop --role-arn arn:aws:iam::111122223333:role/apppack-app-shop
+  packhorse orchestrator adopt storefront:7")]
+pub struct AdoptArgs {
+    /// The app; `NAME:7` is the review app of pull request 7
+    #[arg(value_name = "NAME[:PR]", value_parser = lane)]
+    pub app: LaneKey,
+    /// The role in which the orchestrator acts for the app
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// The external id that this role's trust asks for (default: the one that is stored, else a new one)
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    pub external_id: Option<String>,
+    /// Whom the role is to trust: the orchestrator's own role (default: the account)
+    #[arg(long, value_name = "ARN", requires = "role_arn")]
+    pub trusted: Option<String>,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn lane(text: &str) -> Result<LaneKey, InvalidName> {
+    text.parse().map(|AppFlag(lane)| lane)
+}
+
+impl OrchestratorArgs {
+    /// What Lambda asks for when it starts the program.
+    pub(super) fn lambda() -> Self {
+        Self { command: OrchestratorCommand::Lambda }
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(session: &Session, args: &OrchestratorArgs) -> Result<(), CliError> {
     match &args.command {
         OrchestratorCommand::Handle(args) => context::handle(session, args).await,
+        OrchestratorCommand::Poll(args) => context::poll(session, args).await,
+        OrchestratorCommand::Adopt(args) => context::adopt(session, args).await,
+        OrchestratorCommand::Lambda => context::lambda(session).await,
         OrchestratorCommand::Sweep(args) => context::sweep(session, args).await,
     }
 }

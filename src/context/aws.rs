@@ -8,10 +8,14 @@ use std::time::Duration;
 use clap::ValueEnum as _;
 use tracing::warn;
 
+use super::client::{AppAccess, Home};
 use super::no_docker::NoDocker;
 use super::orchestrators::{Orchestrators, clients, lanes, variable};
 use super::{bare_tests, docker, engine};
-use crate::adapters::aws::{CloudFormationReviewApps, EcrCredentials, S3Artifacts, SsmParameters};
+use crate::adapters::aws::{
+    AwsLogs, Clients, CloudFormationReviewApps, CodeBuild, DynamoSettings, EcrCredentials, EcsProcesses, S3Artifacts,
+    SsmParameters,
+};
 use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::local::SystemClock;
 use crate::adapters::process::Git;
@@ -20,16 +24,18 @@ use crate::domain::aws_event::{self, News};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{Ending, Lane, LaneKey};
 use crate::domain::manifest::{AppPackToml, Engine, SourceFile};
+use crate::domain::names::{BuildArn, BuildNumber};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::handle::Handled;
+use crate::orchestrator::LanePorts;
 use crate::orchestrator::sweep::Swept;
+use crate::ports::build_service::BuildService as _;
 use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::ImageBuilder;
-use crate::ports::records::Records;
 use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
 use crate::ui::{CliError, ErrorKind};
@@ -37,9 +43,45 @@ use crate::ui::{CliError, ErrorKind};
 /// How often to ask a place that sends no events.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Opens the builds of an app in the account.
-pub(super) async fn records(session: &Session) -> Result<Arc<dyn Records>, CliError> {
-    Ok(lanes(&clients(session).await?).records)
+/// Opens an app in the account.
+pub(super) async fn app(session: &Session, lane: &LaneKey) -> Result<AppAccess, CliError> {
+    let clients = clients(session).await?;
+    let LanePorts { lanes, records, clock, .. } = lanes(&clients);
+    let settings = Arc::new(DynamoSettings::new(clients.dynamodb(), Namespace::default().table()));
+    Ok(AppAccess {
+        lane: lane.clone(),
+        records,
+        lanes,
+        parameters: Arc::new(SsmParameters::new(clients.ssm())),
+        logs: Arc::new(AwsLogs::new(&clients)),
+        processes: Arc::new(EcsProcesses::new(&clients, settings.clone())),
+        settings,
+        clock,
+        home: Home::Account(Box::new(clients)),
+    })
+}
+
+/// Starts a build of an app's project.
+pub(super) async fn start_build(
+    app: &AppAccess,
+    clients: &Clients,
+    source: Option<&str>,
+) -> Result<BuildNumber, CliError> {
+    let settings = app.settings.settings(&app.lane).await?;
+    let project = settings.codebuild_project.unwrap_or_else(|| app.lane.app.to_string());
+    let version = match (app.lane.pull_request, source) {
+        (Some(_), Some(_)) => {
+            return Err(CliError::usage("a review app is built from its pull request; `--ref` has no meaning there"));
+        }
+        (Some(pull_request), None) => Some(pull_request.source_version()),
+        (None, source) => source.map(str::to_owned),
+    };
+    Ok(CodeBuild::new(clients).start(&project, version).await?)
+}
+
+/// Stops a build.
+pub(super) async fn stop_build(clients: &Clients, arn: &BuildArn) -> Result<(), Failure> {
+    CodeBuild::new(clients).stop(arn).await
 }
 
 /// Runs a step of the build runner. All that it has to say is said when it ends.

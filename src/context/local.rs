@@ -25,7 +25,6 @@ use crate::env_vars;
 use crate::orchestrator::{LanePorts, Orchestrator};
 use crate::ports::artifacts::OneStore;
 use crate::ports::failure::Failure;
-use crate::ports::notifier::NoNotifier;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
 use crate::runner::{RunnerContext, RunnerSettings, STATE_FOLDER};
@@ -132,7 +131,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         place: place.clone(),
         review_apps: Arc::new(NoStacks),
         activity: Arc::new(ActivityFile::new(state_folder.join("activity.jsonl"))),
-        notifier: Arc::new(NoNotifier),
+        notifier: super::notifier()?,
     });
     let builds_folder = state_folder.join("builds");
     let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, place, engine, url: proxy.url() };

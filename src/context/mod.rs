@@ -1,12 +1,17 @@
 //! The only place that names concrete adapters.
 
 #[cfg(feature = "aws")]
+mod adopt;
+#[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
 mod bare_tests;
+mod client;
 mod docker;
 mod down;
 mod engine;
+#[cfg(feature = "aws")]
+mod entrances;
 mod local;
 #[cfg(feature = "aws")]
 mod no_docker;
@@ -14,45 +19,19 @@ mod no_docker;
 mod orchestrators;
 
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::local::LocalState;
-use crate::cli::{BuildFlags, DownArgs, HandleArgs, Session, SweepArgs, UpArgs, Verb};
+pub use client::{AppAccess, app, roll_back, start_build, stop_build};
+
+use crate::adapters::webhook::Webhook;
+use crate::cli::{AdoptArgs, BuildFlags, DownArgs, HandleArgs, PollArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
 use crate::domain::manifest::Engine;
+use crate::env_vars;
 use crate::image::RegistryClient;
 use crate::ports::image_builder::ImageBuilder;
-use crate::ports::records::Records;
+use crate::ports::notifier::{NoNotifier, Notifier};
 use crate::ui::CliError;
-
-/// Builds to read, and whose they are.
-pub struct RecordsOf {
-    /// Where they lie.
-    pub records: Arc<dyn Records>,
-    /// Whose they are.
-    pub lane: LaneKey,
-}
-
-/// Opens the builds of an app in the account, or, where none is named, those of the local state.
-pub async fn records(session: &Session, app: Option<&LaneKey>, state: Option<&Path>) -> Result<RecordsOf, CliError> {
-    match app {
-        Some(lane) => Ok(RecordsOf { records: account_records(session).await?, lane: lane.clone() }),
-        None => local_records(state),
-    }
-}
-
-fn local_records(state: Option<&Path>) -> Result<RecordsOf, CliError> {
-    let here =
-        std::env::current_dir().map_err(|error| CliError::remote("there is no current folder").because(error))?;
-    let folder = local::state_folder(&here, state);
-    if !folder.join("state.db").exists() {
-        return Err(CliError::usage("no app was named, and `packhorse up` has not run in this folder")
-            .hint("name an app in the account with `--app NAME`, or go to a folder in which `packhorse up` has run"));
-    }
-    let lane = local::lane_of(folder.parent().unwrap_or(&here), None)?;
-    Ok(RecordsOf { records: Arc::new(LocalState::open(&folder)?), lane })
-}
 
 /// Makes the engine that the flags ask for, or else the app (`wish`), or else one that can do it here.
 pub async fn image_builder(
@@ -88,6 +67,14 @@ pub async fn down(session: &Session, args: &DownArgs) -> Result<(), CliError> {
     down::down(session, args).await
 }
 
+/// Who is told at once of deploys and failures.
+fn notifier() -> Result<Arc<dyn Notifier>, CliError> {
+    match std::env::var(env_vars::PACKHORSE_WEBHOOK).ok().filter(|address| !address.is_empty()) {
+        Some(address) => Ok(Arc::new(Webhook::new(address.into())?)),
+        None => Ok(Arc::new(NoNotifier)),
+    }
+}
+
 /// Reads the event that a command was given, from a file or stdin.
 fn event_text(source: &str) -> Result<String, CliError> {
     let unreadable = |error| CliError::usage(format!("the event `{source}` cannot be read")).because(error);
@@ -100,8 +87,8 @@ fn event_text(source: &str) -> Result<String, CliError> {
 }
 
 #[cfg(feature = "aws")]
-async fn account_records(session: &Session) -> Result<Arc<dyn Records>, CliError> {
-    aws::records(session).await
+async fn account_app(session: &Session, lane: &LaneKey) -> Result<AppAccess, CliError> {
+    aws::app(session, lane).await
 }
 
 /// Runs a step of the build runner.
@@ -116,6 +103,24 @@ pub async fn handle(session: &Session, args: &HandleArgs) -> Result<(), CliError
     aws::handle(session, args, &event_text(&args.event)?).await
 }
 
+/// Takes events from a queue until told to stop.
+#[cfg(feature = "aws")]
+pub async fn poll(session: &Session, args: &PollArgs) -> Result<(), CliError> {
+    entrances::poll(session, args).await
+}
+
+/// Takes over an app that another orchestrator ran.
+#[cfg(feature = "aws")]
+pub async fn adopt(session: &Session, args: &AdoptArgs) -> Result<(), CliError> {
+    adopt::adopt(session, args).await
+}
+
+/// Takes what Lambda hands in until Lambda ends the program.
+#[cfg(feature = "aws")]
+pub async fn lambda(session: &Session) -> Result<(), CliError> {
+    entrances::lambda(session).await
+}
+
 /// Looks at everything in flight.
 #[cfg(feature = "aws")]
 pub async fn sweep(session: &Session, args: &SweepArgs) -> Result<(), CliError> {
@@ -126,14 +131,14 @@ pub async fn sweep(session: &Session, args: &SweepArgs) -> Result<(), CliError> 
 mod without_aws {
     //! What a program without the feature `aws` says to those who need it.
 
-    use super::{Arc, CliError, HandleArgs, Records, Session, SweepArgs, Verb};
+    use super::{AdoptArgs, AppAccess, CliError, HandleArgs, LaneKey, PollArgs, Session, SweepArgs, Verb};
 
     fn refusal() -> CliError {
         CliError::usage("this program was built without AWS")
             .hint("build it with the feature `aws`, which is on by default")
     }
 
-    pub(super) async fn account_records(_: &Session) -> Result<Arc<dyn Records>, CliError> {
+    pub(super) async fn account_app(_: &Session, _: &LaneKey) -> Result<AppAccess, CliError> {
         Err(refusal())
     }
 
@@ -148,6 +153,21 @@ mod without_aws {
         Err(refusal())
     }
 
+    /// Takes events from a queue until told to stop.
+    pub async fn poll(_: &Session, _: &PollArgs) -> Result<(), CliError> {
+        Err(refusal())
+    }
+
+    /// Takes over an app that another orchestrator ran.
+    pub async fn adopt(_: &Session, _: &AdoptArgs) -> Result<(), CliError> {
+        Err(refusal())
+    }
+
+    /// Takes what Lambda hands in until Lambda ends the program.
+    pub async fn lambda(_: &Session) -> Result<(), CliError> {
+        Err(refusal())
+    }
+
     /// Looks at everything in flight.
     pub async fn sweep(_: &Session, _: &SweepArgs) -> Result<(), CliError> {
         Err(refusal())
@@ -155,6 +175,6 @@ mod without_aws {
 }
 
 #[cfg(not(feature = "aws"))]
-use without_aws::account_records;
+use without_aws::account_app;
 #[cfg(not(feature = "aws"))]
-pub use without_aws::{codebuild, handle, sweep};
+pub use without_aws::{adopt, codebuild, handle, lambda, poll, sweep};

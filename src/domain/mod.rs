@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod addons;
+pub mod adoption;
 pub mod app_settings;
 pub mod aws_event;
 pub mod build_environment;
@@ -10,6 +11,7 @@ pub mod buildspec;
 pub mod catalogue;
 pub mod ecs;
 pub mod engine_choice;
+pub mod diagnosis;
 pub mod env_file;
 pub mod file_patterns;
 pub mod formation;
@@ -21,6 +23,9 @@ pub mod machine;
 pub mod manifest;
 pub mod names;
 pub mod namespace;
+pub mod people;
 pub mod pull_request;
 pub mod redact;
+pub mod scaling_change;
+pub mod schedule;
 pub mod tags;

@@ -76,6 +76,21 @@ impl Namespace {
         }
     }
 
+    /// The log group of what happened to an app and its review apps.
+    pub fn activity_log_group(&self, app: &AppName) -> String {
+        format!("/{}/activity/{app}", self.0)
+    }
+
+    /// The parameter that lists those who may use an app.
+    pub fn users_parameter(&self, app: &AppName) -> String {
+        format!("/{}/access/apps/{app}", self.0)
+    }
+
+    /// The parameter that lists those who administrate the account.
+    pub fn administrators_parameter(&self) -> String {
+        format!("/{}/account/administrators", self.0)
+    }
+
     /// The tags that say which review app a stack or a task is: of the pipeline's name, and of the pull request.
     pub fn review_app_tags(&self) -> [String; 2] {
         [format!("{}:appName", self.0), format!("{}:reviewApp", self.0)]

@@ -1,13 +1,17 @@
 //! Moves lanes forward: commits facts, performs what is owed, and asks for the truth when events were lost.
 
+pub mod access;
 pub mod advance;
 mod formation;
 pub mod handle;
 mod hear;
+pub mod intake;
+pub mod lambda;
 mod observe;
 mod perform;
+pub mod poll;
 mod release_plan;
-mod rollback;
+pub mod rollback;
 pub mod sweep;
 
 use std::sync::Arc;

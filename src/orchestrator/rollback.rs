@@ -2,8 +2,10 @@
 
 use super::Orchestrator;
 use super::handle::Handled;
-use crate::domain::lane::{Ending, Event, Lane, LaneKey, Phase, PhaseState, Release, Sizes};
-use crate::domain::names::BuildNumber;
+use crate::domain::lane::{
+    Build, Ending, Event, Lane, LaneKey, Phase, PhaseState, Release, ReleasePlan, Sizes,
+};
+use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 use crate::ports::failure::Failure;
 
 impl Orchestrator {
@@ -21,16 +23,8 @@ impl Orchestrator {
     /// What a build ran that was deployed once.
     async fn release_of(&self, lane: &Lane, to: BuildNumber) -> Result<Release, Failure> {
         let now = self.lanes.clock.now();
-        let made =
-            |arn, commit, plan| Release { build: to, arn, commit, started: now, plan, at: now, sizes: Sizes::new() };
-        let deployed = |build: &&crate::domain::lane::Build| build.ending == Some(Ending::Deployed);
-        if let Some(build) = lane.builds.get(&to).filter(deployed)
-            && let Some(plan) = &build.plan
-        {
-            return Ok(made(build.arn.clone(), build.commit.clone(), plan.clone()));
-        }
-        if let Some(live) = lane.live.as_ref().filter(|live| live.build == to) {
-            return Ok(made(live.arn.clone(), live.commit.clone(), live.plan.clone()));
+        if let Some(release) = remembered(lane, to, now) {
+            return Ok(release);
         }
         let doing = || format!("roll back {} to build {to}", lane.key);
         let record = self.lanes.records.build(&lane.key, to).await?;
@@ -47,6 +41,22 @@ impl Orchestrator {
         let outputs = newest.find(|outputs| !outputs.bucket.is_empty()).cloned().unwrap_or_default();
         let plan = self.read_plan(&lane.key, to, &outputs).await?;
         let plan = plan.map_err(|cause| Failure::refused(doing(), cause))?;
-        Ok(made(arn, record.commit, plan))
+        Ok(release(to, arn, record.commit, plan, now))
     }
+}
+
+/// What a build ran that was deployed, as far as the lane remembers it.
+pub fn remembered(lane: &Lane, to: BuildNumber, now: EpochSeconds) -> Option<Release> {
+    let deployed = |build: &&Build| build.ending == Some(Ending::Deployed);
+    if let Some(build) = lane.builds.get(&to).filter(deployed)
+        && let Some(plan) = &build.plan
+    {
+        return Some(release(to, build.arn.clone(), build.commit.clone(), plan.clone(), now));
+    }
+    let live = lane.live.as_ref().filter(|live| live.build == to)?;
+    Some(release(to, live.arn.clone(), live.commit.clone(), live.plan.clone(), now))
+}
+
+fn release(build: BuildNumber, arn: BuildArn, commit: String, plan: ReleasePlan, now: EpochSeconds) -> Release {
+    Release { build, arn, commit, started: now, plan, at: now, sizes: Sizes::new() }
 }

@@ -1,5 +1,6 @@
 //! What packhorse needs from outside, one small capability per file, each with its errors.
 
+pub mod access_items;
 pub mod activity_log;
 pub mod app_config;
 pub mod app_settings;
@@ -7,15 +8,20 @@ pub mod artifacts;
 pub mod build_service;
 pub mod clock;
 pub mod container_engine;
+pub mod dead_letters;
+pub mod event_queue;
 pub mod failure;
 pub mod image_builder;
 pub mod image_store;
+pub mod invocations;
 pub mod lane_store;
+pub mod log_reader;
 pub mod notifier;
 pub mod parameters;
 pub mod phase_events;
 pub mod place;
 pub mod place_records;
+pub mod processes;
 pub mod records;
 pub mod review_apps;
 pub mod routes;

@@ -2,6 +2,10 @@
 
 mod bare_tests;
 #[cfg(feature = "aws")]
+mod adopt;
+#[cfg(feature = "aws")]
+mod client;
+#[cfg(feature = "aws")]
 mod codebuild;
 mod codebuild_image;
 mod commands;
@@ -18,6 +22,8 @@ mod full_disk;
 mod image_build;
 mod image_rebase;
 #[cfg(feature = "aws")]
+mod lambda;
+#[cfg(feature = "aws")]
 mod lane_faults;
 mod launcher;
 mod lifecycle;
@@ -26,6 +32,8 @@ mod lifecycle_failures;
 mod on_ecs;
 mod pack;
 mod planted_secret;
+#[cfg(feature = "aws")]
+mod poll;
 mod pull_requests;
 #[cfg(feature = "aws")]
 mod registry_faults;
@@ -35,3 +43,4 @@ mod sandbox;
 #[cfg(feature = "aws")]
 mod unprivileged;
 mod up;
+mod why;

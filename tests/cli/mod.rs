@@ -1,6 +1,7 @@
 //! The command line: the built binary in a clean environment.
 
 mod buildspec;
+mod client;
 mod doctor;
 mod help;
 mod output;

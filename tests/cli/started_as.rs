@@ -14,7 +14,11 @@ fn as_the_old_builder_a_wrong_command_line_ends_with_1_as_codebuild_knows_nothin
 }
 
 #[test]
-fn as_bootstrap_it_says_that_the_lambda_entrance_is_missing() {
+fn as_bootstrap_without_lambda_it_says_what_to_use_instead() {
     let ran = Bench::new().started_as("bootstrap").run(&[]);
-    assert_eq!((ran.code, ran.stderr.trim_end()), (70, "error: the Lambda entrance is not in this build yet"));
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(
+        ran.stderr.contains("AWS_LAMBDA_RUNTIME_API is not set") && ran.stderr.contains("orchestrator poll"),
+        "{ran}"
+    );
 }

@@ -1,8 +1,11 @@
 //! One suite per port, run against every implementation.
 
+mod access_items;
+mod activity_log;
 mod app_config;
 pub(crate) mod app_settings;
 mod artifacts;
+mod event_queue;
 pub(crate) mod images;
 mod lane_store;
 mod layer_cache;

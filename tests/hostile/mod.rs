@@ -6,3 +6,4 @@ mod growing_layers;
 mod layers;
 mod program;
 mod registry;
+mod webhook;

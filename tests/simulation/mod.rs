@@ -3,7 +3,7 @@
 //! `scripts/simulate RUNS SEED` does the same in the optimised program. A run is replayed by its seed: `scripts/simulate 1 SEED`.
 
 pub(crate) mod many;
-mod no_images;
+pub(crate) mod no_images;
 mod run;
 mod samples;
 mod world;

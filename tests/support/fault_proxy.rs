@@ -61,7 +61,7 @@ pub(crate) struct When {
     method: Option<&'static str>,
     path: Option<String>,
     target: Option<&'static str>,
-    body: Option<&'static str>,
+    body: Option<String>,
     agent: Option<&'static str>,
 }
 
@@ -77,8 +77,8 @@ impl When {
     }
 
     /// Requests whose body has this part, such as `Action=DescribeStacks`.
-    pub(crate) fn body(part: &'static str) -> Self {
-        Self { body: Some(part), ..Self::default() }
+    pub(crate) fn body(part: impl Into<String>) -> Self {
+        Self { body: Some(part.into()), ..Self::default() }
     }
 
     /// Of these, only requests of a program whose `User-Agent` has this part.
@@ -92,7 +92,7 @@ impl When {
             && self.path.as_ref().is_none_or(|part| request.path.contains(part.as_str()))
             && self.target.is_none_or(|part| request.target.contains(part))
             && self.agent.is_none_or(|part| request.agent.contains(part))
-            && self.body.is_none_or(|part| String::from_utf8_lossy(&request.body).contains(part))
+            && self.body.as_ref().is_none_or(|part| String::from_utf8_lossy(&request.body).contains(part.as_str()))
     }
 }
 

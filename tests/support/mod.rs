@@ -27,7 +27,11 @@ pub(crate) mod made_image;
 #[cfg(feature = "aws")]
 pub(crate) mod orchestrated;
 pub(crate) mod parts;
+#[cfg(feature = "aws")]
+pub(crate) mod queue;
 pub(crate) mod recorder;
+#[cfg(feature = "aws")]
+pub(crate) mod runtime_api;
 pub(crate) mod sandbox;
 pub(crate) mod small_disk;
 pub(crate) mod step;

@@ -1,5 +1,7 @@
 //! What an app's stacks have made, in DynamoDB (`data-contract` 1.4, 1.5).
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -7,8 +9,9 @@ use serde_json::{Map, Number, Value};
 
 use super::failure::sort;
 use super::items;
-use crate::domain::app_settings::Settings;
+use crate::domain::app_settings::{Role, Settings};
 use crate::domain::lane::LaneKey;
+use crate::domain::names::AppName;
 use crate::domain::namespace::partition;
 use crate::ports::app_settings::AppSettings;
 use crate::ports::failure::Failure;
@@ -27,6 +30,30 @@ impl DynamoSettings {
     /// Reads from `table`.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { client, table: table.into() }
+    }
+
+    /// Writes the role in which the orchestrator acts for an app (`data-contract` 1.10); all else of the item stays.
+    ///
+    /// # Errors
+    /// [`Failure::Conflict`] where no stack has written settings.
+    pub async fn set_role(&self, app: &AppName, role: &Role) -> Result<(), Failure> {
+        let mut value = HashMap::from([("role_arn".to_owned(), AttributeValue::S(role.arn.clone()))]);
+        if let Some(id) = &role.external_id {
+            value.insert("external_id".to_owned(), AttributeValue::S(id.clone()));
+        }
+        let shared = partition(&LaneKey::app(app.clone()));
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(items::key(&shared, SETTINGS)))
+            .update_expression("SET #value.#orchestrator = :role")
+            .condition_expression("attribute_exists(#value)")
+            .expression_attribute_names("#value", "value")
+            .expression_attribute_names("#orchestrator", "orchestrator")
+            .expression_attribute_values(":role", AttributeValue::M(value));
+        update.send().await.map_err(|error| sort(format!("write the role of {app}"), error))?;
+        Ok(())
     }
 
     /// Returns the payload of an item.

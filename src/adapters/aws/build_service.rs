@@ -36,6 +36,19 @@ impl CodeBuild {
     pub fn new(clients: &Clients) -> Self {
         Self { client: clients.codebuild() }
     }
+
+    /// Starts a build of a project, of this branch, tag, commit or `pr/7` where it is not the project's own; returns its
+    /// number.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`] where there is no such project.
+    pub async fn start(&self, project: &str, version: Option<String>) -> Result<BuildNumber, Failure> {
+        let doing = format!("start a build of the project {project}");
+        let answer = self.client.start_build().project_name(project).set_source_version(version).send().await;
+        let build = answer.map_err(|error| sort(&doing, error))?.build_value;
+        let number = build.and_then(|build| build.build_number).and_then(|number| u64::try_from(number).ok());
+        number.map(BuildNumber).ok_or_else(|| Failure::refused(doing, "the answer has no build number"))
+    }
 }
 
 #[async_trait]

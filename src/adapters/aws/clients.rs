@@ -161,6 +161,14 @@ impl Clients {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
 
+    pub(super) fn ecs(&self) -> aws_sdk_ecs::Client {
+        aws_sdk_ecs::Client::new(&self.config)
+    }
+
+    pub(super) fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
     /// Returns a client for the ECR of a region: a registry's host names its own.
     pub(super) fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
         let config = aws_sdk_ecr::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
@@ -204,6 +212,12 @@ impl Clients {
     pub fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.path_style).build();
         aws_sdk_s3::Client::from_conf(config)
+    }
+
+    /// Returns a client for SQS; `wait` is how long a request may wait for messages.
+    pub fn sqs(&self, wait: Duration) -> aws_sdk_sqs::Client {
+        let limits = TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).read_timeout(READ_LIMIT + wait).build();
+        aws_sdk_sqs::Client::from_conf(aws_sdk_sqs::config::Builder::from(&self.config).timeout_config(limits).build())
     }
 
     /// Returns a client for Systems Manager.

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::delete_parameter::DeleteParameterError;
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use aws_sdk_ssm::operation::list_tags_for_resource::ListTagsForResourceError;
 use aws_sdk_ssm::operation::put_parameter::PutParameterError;
-use aws_sdk_ssm::types::ParameterType;
-use secrecy::SecretString;
+use aws_sdk_ssm::types::{ParameterType, ResourceTypeForTagging};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::failure::sort;
 use crate::adapters::parameter_name;
+use crate::domain::namespace::Namespace;
 use crate::ports::failure::Failure;
 use crate::ports::parameters::ParameterStore;
 
@@ -58,6 +60,30 @@ impl ParameterStore for SsmParameters {
         let put = self.client.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
         put.send().await.map_err(|error| sort(format!("write the parameter {name}"), error))?;
         Ok(())
+    }
+
+    async fn put_secret(&self, name: &str, value: &SecretString) -> Result<(), Failure> {
+        parameter_name::check(name)?;
+        parameter_name::check_value(name, value.expose_secret())?;
+        let put = self.client.put_parameter().name(name).value(value.expose_secret());
+        let put = put.r#type(ParameterType::SecureString).overwrite(true);
+        put.send().await.map_err(|error| sort(format!("write the parameter {name}"), error))?;
+        Ok(())
+    }
+
+    async fn is_managed(&self, name: &str) -> Result<bool, Failure> {
+        let tags =
+            self.client.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
+        let tags = match tags.send().await {
+            Ok(answer) => answer.tag_list.unwrap_or_default(),
+            Err(error) if error.as_service_error().is_some_and(ListTagsForResourceError::is_invalid_resource_id) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(sort(format!("read the tags of the parameter {name}"), error)),
+        };
+        // CloudFormation's own, and that of what a stack's custom resources make (`data-contract` 3.1).
+        let keys = ["aws:cloudformation:stack-id".to_owned(), Namespace::default().tag("cloudformation:stack-id")];
+        Ok(tags.iter().any(|tag| keys.iter().any(|key| tag.key() == key)))
     }
 
     async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {

@@ -10,8 +10,10 @@ mod images;
 pub mod labels;
 mod networks;
 pub mod place;
+mod processes;
 mod test_bed;
 
 pub use connect::{DockerAddress, DockerSettings};
 pub use engine::Docker;
+pub use processes::ContainerProcesses;
 pub use test_bed::ContainerTestBed;

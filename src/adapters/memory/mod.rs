@@ -2,6 +2,7 @@
 //!
 //! They keep every promise of their ports but one: nothing outlives the process.
 
+mod access_items;
 mod artifacts;
 mod clock;
 mod lane_store;
@@ -9,9 +10,11 @@ mod parameters;
 mod people;
 mod phase_events;
 mod place_records;
+mod queue;
 mod records;
 mod settings;
 
+pub use access_items::MemoryAccessItems;
 pub use artifacts::MemoryArtifacts;
 pub use clock::SettableClock;
 pub use lane_store::MemoryLaneStore;
@@ -19,6 +22,7 @@ pub use parameters::MemoryParameters;
 pub use people::CollectedNews;
 pub use phase_events::CollectedPhaseEvents;
 pub use place_records::MemoryPlaceRecords;
+pub use queue::{CollectedDeadLetters, MemoryQueue};
 pub use records::MemoryRecords;
 pub use settings::MemorySettings;
 
