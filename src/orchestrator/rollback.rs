@@ -2,9 +2,7 @@
 
 use super::Orchestrator;
 use super::handle::Handled;
-use crate::domain::lane::{
-    Build, Ending, Event, Lane, LaneKey, Phase, PhaseState, Release, ReleasePlan, Sizes,
-};
+use crate::domain::lane::{Build, Ending, Event, Lane, LaneKey, Phase, PhaseState, Release, ReleasePlan, Sizes};
 use crate::domain::names::{BuildArn, BuildNumber, EpochSeconds};
 use crate::ports::failure::Failure;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::failure::Failure;
 
@@ -16,12 +16,18 @@ pub trait ParameterStore: Send + Sync {
     /// Writes a plain value, replacing one that is there.
     async fn put(&self, name: &str, value: &str) -> Result<(), Failure>;
 
-    /// Writes a value that only those who may decrypt it can read, replacing one that is there.
-    async fn put_secret(&self, name: &str, value: &SecretString) -> Result<(), Failure>;
+    /// Writes a value that only those who may decrypt it can read, replacing one that is there. A store that only its owner
+    /// can read keeps it like any other.
+    async fn put_secret(&self, name: &str, value: &SecretString) -> Result<(), Failure> {
+        self.put(name, value.expose_secret()).await
+    }
 
     /// Tells whether something else than people looks after a value, such as a stack, which may set it again. One that is not
     /// there is nobody's.
-    async fn is_managed(&self, name: &str) -> Result<bool, Failure>;
+    async fn is_managed(&self, name: &str) -> Result<bool, Failure> {
+        let _ = name;
+        Ok(false)
+    }
 
     /// Writes a plain value where there is none, in one step; returns whether it did. A value that is there stays.
     async fn create(&self, name: &str, value: &str) -> Result<bool, Failure>;

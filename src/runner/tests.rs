@@ -259,14 +259,6 @@ impl ParameterStore for Parameters {
         self.0.get(name).await
     }
 
-    async fn put_secret(&self, name: &str, value: &SecretString) -> Result<(), Failure> {
-        self.0.put_secret(name, value).await
-    }
-
-    async fn is_managed(&self, name: &str) -> Result<bool, Failure> {
-        self.0.is_managed(name).await
-    }
-
     async fn put(&self, name: &str, value: &str) -> Result<(), Failure> {
         self.1.note(format!("write {name} {value}"));
         self.0.put(name, value).await

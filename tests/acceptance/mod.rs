@@ -1,8 +1,8 @@
 //! The real thing: real engines, real images.
 
-mod bare_tests;
 #[cfg(feature = "aws")]
 mod adopt;
+mod bare_tests;
 #[cfg(feature = "aws")]
 mod client;
 #[cfg(feature = "aws")]

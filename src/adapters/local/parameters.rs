@@ -42,14 +42,6 @@ impl ParameterStore for LocalState {
         Ok(())
     }
 
-    async fn put_secret(&self, name: &str, value: &SecretString) -> Result<(), Failure> {
-        self.put(name, value.expose_secret()).await
-    }
-
-    async fn is_managed(&self, _: &str) -> Result<bool, Failure> {
-        Ok(false)
-    }
-
     async fn create(&self, name: &str, value: &str) -> Result<bool, Failure> {
         parameter_name::check(name)?;
         parameter_name::check_value(name, value)?;
