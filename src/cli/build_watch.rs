@@ -99,7 +99,7 @@ pub(super) async fn watch(session: &Session, app: &AppAccess, number: BuildNumbe
                 .printer
                 .json_line(&json!({ "build_number": number.0, "phase": phase, "state": word, "logs": record.logs }));
             let took = record.end.map(|end| format!(" in {} s", end.since(record.start))).unwrap_or_default();
-            session.printer.result(format_args!("{phase:<10} {word}{took}"));
+            session.printer.result(format_args!("{:<10} {word}{took}", phase.as_str()));
         }
         if let Some(end) = ended(&build) {
             return end.map_err(|cause| {

@@ -106,6 +106,9 @@ impl LogReader for AwsLogs {
                 Err(error) => return Err(sort(format!("read the log group {group}"), error)),
             };
             for event in page.events.unwrap_or_default() {
+                if !event.log_stream_name().unwrap_or_default().starts_with(prefix) {
+                    continue;
+                }
                 lines.push(LogLine {
                     id: event.event_id.unwrap_or_default(),
                     at: event.timestamp.and_then(|at| u64::try_from(at).ok()),

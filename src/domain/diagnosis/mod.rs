@@ -41,6 +41,8 @@ pub struct Diagnosis {
 impl Diagnosis {
     fn new(facts: &Facts<'_>, cause: &'static str, says: impl std::fmt::Display, next: impl Into<String>) -> Self {
         let build = facts.record.build_number;
+        // What was said may have had several lines.
+        let says = says.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
         Self { build, cause, sentence: format!("Build {build} {says}."), next: next.into() }
     }
 }
