@@ -91,7 +91,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "manifest-invalid",
-        phases: &[],
+        phases: &[Build],
         signs: &[
             &["app.json", "procfile", "apppack.toml", "project.toml"],
             &[
