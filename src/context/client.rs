@@ -145,7 +145,7 @@ pub async fn roll_back(app: &AppAccess, to: BuildNumber) -> Result<Handled, CliE
     let arn = release.arn.clone();
     let events: Arc<dyn PhaseEvents> = match &app.home {
         #[cfg(feature = "aws")]
-        Home::Account(clients) => super::aws::phase_events(clients),
+        Home::Account(clients) => super::orchestrators::phase_events(clients),
         Home::Here(_) => Arc::new(CollectedPhaseEvents::new()),
     };
     let (lanes, records, clock) = (app.lanes.clone(), app.records.clone(), app.clock.clone());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aws::{clients, orchestrator, variable};
+use super::orchestrators::{Orchestrators, clients, variable};
 use crate::adapters::aws::{Clients, DynamoAccessItems, SqsQueue, SsmParameters};
 use crate::adapters::lambda_runtime::LambdaRuntime;
 use crate::cli::{PlaceChoice, PollArgs, Session};
@@ -43,7 +43,11 @@ async fn intake(
     let account = queue.into_iter().chain(dead_letters).find_map(account_of);
     let kept = |url: &str| -> Arc<dyn DeadLetters> { Arc::new(SqsQueue::new(clients.sqs(Duration::ZERO), url)) };
     let dead_letters = dead_letters.map(kept);
-    Ok(Intake { orchestrator: orchestrator(session, place).await?, access: access(&clients, account), dead_letters })
+    Ok(Intake {
+        fleet: Arc::new(Orchestrators::open(session, place).await?),
+        access: access(&clients, account),
+        dead_letters,
+    })
 }
 
 /// Takes what Lambda hands in until Lambda ends the program.

@@ -8,8 +8,9 @@ use tokio::sync::Mutex;
 
 use super::{docker, engine};
 use crate::adapters::aws::{
-    AwsSettings, Clients, CloudFormationReviewApps, CodeBuild, DynamoLaneStore, DynamoPlaceRecords, DynamoRecords,
-    DynamoSettings, EcrCredentials, EcsPlace, EventBridgePhaseEvents, S3Buckets, SsmParameters,
+    AwsSettings, Clients, CloudFormationReviewApps, CloudWatchActivityLog, CodeBuild, DynamoLaneStore,
+    DynamoPlaceRecords, DynamoRecords, DynamoSettings, EcrCredentials, EcsPlace, EventBridgePhaseEvents, S3Buckets,
+    SsmParameters,
 };
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::SystemClock;
@@ -18,17 +19,19 @@ use crate::cli::{PlaceChoice, Session};
 use crate::domain::app_settings::Role;
 use crate::domain::aws_event::{News, ServiceNews};
 use crate::domain::lane::{Event, LaneKey};
+use crate::domain::names::EpochSeconds;
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::handle::Handled;
+use crate::orchestrator::intake::Fleet;
 use crate::orchestrator::{LanePorts, Orchestrator};
-use crate::ports::activity_log::NoActivityLog;
 use crate::ports::app_settings::AppSettings;
-use crate::ports::failure::Failure;
-use crate::ports::lane_store::LaneStore as _;
-use crate::ports::notifier::NoNotifier;
+use crate::ports::clock::Clock as _;
+use crate::ports::failure::{Failure, chain};
+use crate::ports::lane_store::LaneStore;
+use crate::ports::phase_events::PhaseEvents;
 use crate::ports::place::Place;
 use crate::ports::routes::Routes;
 use crate::ui::CliError;
@@ -45,13 +48,18 @@ pub(super) async fn clients(session: &Session) -> Result<Clients, CliError> {
     Ok(Clients::load(&settings).await?)
 }
 
+/// Where phase events go.
+pub(super) fn phase_events(clients: &Clients) -> Arc<dyn PhaseEvents> {
+    Arc::new(EventBridgePhaseEvents::new(clients.eventbridge(), variable(env_vars::PACKHORSE_EVENT_BUS)))
+}
+
 /// The stores of lanes and of what clients see of them.
 pub(super) fn lanes(clients: &Clients) -> LanePorts {
     let namespace = Namespace::default();
     LanePorts {
         lanes: Arc::new(DynamoLaneStore::new(clients.dynamodb(), namespace.table())),
         records: Arc::new(DynamoRecords::new(clients.dynamodb(), namespace.table())),
-        events: Arc::new(EventBridgePhaseEvents::new(clients.eventbridge(), variable(env_vars::PACKHORSE_EVENT_BUS))),
+        events: phase_events(clients),
         clock: Arc::new(SystemClock),
     }
 }
@@ -141,8 +149,8 @@ impl Orchestrators {
             parameters,
             place,
             review_apps: Arc::new(CloudFormationReviewApps::new(&clients, Namespace::default())),
-            activity: Arc::new(NoActivityLog),
-            notifier: Arc::new(NoNotifier),
+            activity: Arc::new(CloudWatchActivityLog::new(&clients)),
+            notifier: super::notifier()?,
         })
     }
 
@@ -166,6 +174,24 @@ impl Orchestrators {
         let clients = self.base.acting_in(&role, &format!("packhorse-{}", lane.app)).await;
         acting.insert(role, clients.clone());
         Ok(clients)
+    }
+}
+
+#[async_trait]
+impl Fleet for Orchestrators {
+    async fn of(&self, lane: &LaneKey) -> Result<Orchestrator, Failure> {
+        match Self::of(self, lane).await {
+            Ok(orchestrator) => Ok(orchestrator),
+            Err(error) => Err(Failure::unavailable(format!("act for {lane}"), chain(&error))),
+        }
+    }
+
+    fn lanes(&self) -> Arc<dyn LaneStore> {
+        Arc::new(DynamoLaneStore::new(self.base.dynamodb(), Namespace::default().table()))
+    }
+
+    fn now(&self) -> EpochSeconds {
+        SystemClock.now()
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! This is what all entrances have in common: Lambda, the worker at a queue, and the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -13,16 +14,31 @@ use super::Orchestrator;
 use super::access::AccessPorts;
 use super::handle::Handled;
 use super::sweep::Swept;
-use crate::domain::aws_event::{self, EventError, News, Record};
-use crate::domain::names::AppName;
+use crate::domain::aws_event::{self, EventError, News, Record, ServiceNews};
+use crate::domain::lane::{Event, LaneKey};
+use crate::domain::names::{AppName, EpochSeconds};
 use crate::ports::dead_letters::{DeadLetter, DeadLetters};
 use crate::ports::failure::{Failure, chain};
+use crate::ports::lane_store::LaneStore;
 
-/// The orchestrator with what it needs to be handed events.
+/// Finds the orchestrator of an app: each acts with the rights that the app's stacks give it.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// Returns the orchestrator of a lane's app.
+    async fn of(&self, lane: &LaneKey) -> Result<Orchestrator, Failure>;
+
+    /// All lanes, for listing and reading.
+    fn lanes(&self) -> Arc<dyn LaneStore>;
+
+    /// Tells the time.
+    fn now(&self) -> EpochSeconds;
+}
+
+/// The orchestrators of all apps with what they need to be handed events.
 #[derive(Clone)]
 pub struct Intake {
-    /// Moves lanes.
-    pub orchestrator: Orchestrator,
+    /// Move lanes.
+    pub fleet: Arc<dyn Fleet>,
     /// Follows the lists of people.
     pub access: AccessPorts,
     /// Where events go that can never be handled; without it they come again until the queue itself puts them aside.
@@ -77,19 +93,66 @@ impl Intake {
     }
 
     /// Brings everything up to the truth: all that is in flight, and now and then what nobody told of: builds, and lists of
-    /// people.
+    /// people. One lane that cannot be served does not keep the others waiting.
     ///
     /// # Errors
     /// Fails only when the lanes cannot be listed.
     pub async fn sweep(&self) -> Result<Swept, Failure> {
-        let orchestrator = &self.orchestrator;
-        let swept = orchestrator.sweep().await?;
+        let mut swept = Swept::default();
+        let mut active = self.fleet.lanes().active().await?;
+        // One that runs out of time begins with others the next time.
+        fastrand::shuffle(&mut active);
+        for lane in active {
+            swept.lanes += 1;
+            let looked = async { self.fleet.of(&lane).await?.sweep_lane(&lane).await };
+            match looked.await {
+                Ok(Handled::Owing) => swept.waiting += 1,
+                Ok(_) => {}
+                Err(failure) => {
+                    warn!(lane = %lane, cause = chain(&failure), "A lane must wait for the next sweep");
+                    swept.waiting += 1;
+                }
+            }
+        }
         // By chance, since several may sweep and none of them remembers.
         if fastrand::u32(..SEARCH_ONCE_IN) == 0 {
-            orchestrator.search().await?;
-            self.access.follow_all(&orchestrator.lanes.lanes.all().await?).await?;
+            self.search().await?;
         }
         Ok(swept)
+    }
+
+    async fn search(&self) -> Result<(), Failure> {
+        let lanes = self.fleet.lanes().all().await?;
+        let projects: BTreeSet<&AppName> = lanes.iter().map(|lane| &lane.app).collect();
+        for project in projects {
+            let key = LaneKey::app(project.clone());
+            let searched = async { self.fleet.of(&key).await?.search_project(project).await };
+            if let Err(failure) = searched.await {
+                warn!(app.name = %project, cause = chain(&failure), "A project must wait for the next search");
+            }
+        }
+        self.access.follow_all(&lanes).await.map(drop)
+    }
+
+    /// Looks at the lanes whose time has come: a deadline has passed, or changed settings are to be followed.
+    ///
+    /// # Errors
+    /// Fails only when the active lanes cannot be listed.
+    pub async fn look_at_deadlines(&self) -> Result<(), Failure> {
+        let lanes = self.fleet.lanes();
+        for key in lanes.active().await? {
+            let looked = async {
+                let due = lanes.load(&key).await?.and_then(|current| current.lane.next_due());
+                if due.is_some_and(|due| due <= self.fleet.now()) {
+                    self.fleet.of(&key).await?.handle(&key, &[Event::Tick]).await?;
+                }
+                Ok::<_, Failure>(())
+            };
+            if let Err(failure) = looked.await {
+                warn!(lane = %key, cause = chain(&failure), "A lane must wait for the next look");
+            }
+        }
+        Ok(())
     }
 
     async fn take_group(&self, group: Vec<(usize, News)>, until: Option<Instant>) -> Vec<(usize, Taken)> {
@@ -105,18 +168,56 @@ impl Intake {
         }
     }
 
+    /// Takes in news of one app, or of people, and answers for each.
     async fn hear(&self, news: &[News]) -> Vec<Result<Handled, Failure>> {
-        let mut heard = Vec::with_capacity(news.len());
-        if !news.iter().any(|news| matches!(news, News::Access(_))) {
-            return self.orchestrator.hear_all(news).await;
+        let (mut of_lanes, mut others) = (Vec::new(), Vec::new());
+        for (index, news) in news.iter().enumerate() {
+            match news {
+                News::Lane(addressed) => of_lanes.push((index, addressed)),
+                other => others.push((index, other)),
+            }
         }
-        for news in news {
-            heard.push(match news {
-                News::Access(list) => self.access.follow(list).await.map(|()| Handled::Done),
-                news => self.orchestrator.hear(news).await,
-            });
+        let mut answers = Vec::with_capacity(news.len());
+        if let Some((_, first)) = of_lanes.first() {
+            let together: Vec<News> = of_lanes.iter().map(|(_, addressed)| News::Lane((*addressed).clone())).collect();
+            let heard = match self.fleet.of(&first.lane).await {
+                Ok(orchestrator) => orchestrator.hear_all(&together).await,
+                Err(failure) => together.iter().map(|_| Err(failure.copy())).collect(),
+            };
+            answers.extend(of_lanes.iter().map(|(index, _)| *index).zip(heard));
         }
-        heard
+        for (index, news) in others {
+            answers.push((index, self.hear_other(news).await));
+        }
+        answers.sort_by_key(|(index, _)| *index);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    async fn hear_other(&self, news: &News) -> Result<Handled, Failure> {
+        let mut answer = Handled::NoLane;
+        match news {
+            News::Access(list) => {
+                self.access.follow(list).await?;
+                answer = Handled::Done;
+            }
+            News::Pipeline(pipeline) => {
+                let all = self.fleet.lanes().all().await?.into_iter();
+                for lane in all.filter(|lane| lane.pull_request.is_some() && lane.app == *pipeline) {
+                    answer = self.fleet.of(&lane).await?.handle(&lane, &[Event::SettingsChanged]).await?;
+                }
+            }
+            News::Service(service) => {
+                for lane in &service.lanes {
+                    let one = ServiceNews { lanes: vec![lane.clone()], ..service.clone() };
+                    match self.fleet.of(lane).await?.hear(&News::Service(one)).await? {
+                        Handled::NoLane => {}
+                        handled => answer = handled,
+                    }
+                }
+            }
+            News::Lane(addressed) => answer = self.fleet.of(&addressed.lane).await?.hear(news).await?,
+        }
+        Ok(answer)
     }
 
     async fn unreadable(&self, record: &Record, error: &EventError) -> Taken {

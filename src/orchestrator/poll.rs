@@ -7,12 +7,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Orchestrator;
 use super::intake::{Intake, Taken};
 use crate::domain::aws_event::Record;
-use crate::domain::lane::Event;
 use crate::ports::event_queue::{EventQueue, Message};
-use crate::ports::failure::{Failure, chain};
+use crate::ports::failure::chain;
 
 /// How a worker goes about it.
 #[derive(Debug, Clone)]
@@ -38,28 +36,6 @@ impl Default for Pace {
             sweep: Duration::from_mins(1),
             pause: Duration::from_secs(5),
         }
-    }
-}
-
-impl Orchestrator {
-    /// Looks at the lanes whose time has come: a deadline has passed, or changed settings are to be followed.
-    ///
-    /// # Errors
-    /// Fails only when the active lanes cannot be listed.
-    pub async fn look_at_deadlines(&self) -> Result<(), Failure> {
-        for key in self.lanes.lanes.active().await? {
-            let looked = async {
-                let due = self.lanes.lanes.load(&key).await?.and_then(|current| current.lane.next_due());
-                if due.is_some_and(|due| due <= self.lanes.clock.now()) {
-                    self.handle(&key, &[Event::Tick]).await?;
-                }
-                Ok::<_, Failure>(())
-            };
-            if let Err(failure) = looked.await {
-                warn!(lane = %key, cause = chain(&failure), "A lane must wait for the next look");
-            }
-        }
-        Ok(())
     }
 }
 
@@ -132,7 +108,7 @@ async fn keep_time(intake: &Intake, pace: &Pace, stop: &CancellationToken) {
             biased;
             () = stop.cancelled() => return,
             _ = sweeps.tick() => intake.sweep().await.map(drop),
-            _ = deadlines.tick() => intake.orchestrator.look_at_deadlines().await,
+            _ = deadlines.tick() => intake.look_at_deadlines().await,
         };
         if let Err(failure) = outcome {
             warn!(cause = chain(&failure), "Looking at all lanes must wait");

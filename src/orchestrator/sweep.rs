@@ -74,7 +74,11 @@ impl Orchestrator {
         Ok(swept)
     }
 
-    async fn search_project(&self, project: &AppName) -> Result<(), Failure> {
+    /// Looks for builds of which neither runner nor event told, among the newest of one project.
+    ///
+    /// # Errors
+    /// Fails when the project, or a lane of it, could not be asked.
+    pub async fn search_project(&self, project: &AppName) -> Result<(), Failure> {
         let expected = EpochSeconds(self.lanes.clock.now().0.saturating_sub(STILL_EXPECTED));
         for (key, facts) in self.builds.newest(project).await? {
             if facts.started < expected {

@@ -161,14 +161,6 @@ impl Clients {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
 
-    pub(super) fn ecs(&self) -> aws_sdk_ecs::Client {
-        aws_sdk_ecs::Client::new(&self.config)
-    }
-
-    pub(super) fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
-        aws_sdk_cloudwatchlogs::Client::new(&self.config)
-    }
-
     /// Returns a client for the ECR of a region: a registry's host names its own.
     pub(super) fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
         let config = aws_sdk_ecr::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
