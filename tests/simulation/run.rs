@@ -71,6 +71,7 @@ pub(super) fn run(seed: u64) -> Result<Outcome, String> {
         run.tell();
         if closes && run.rng.u8(..60) == 0 {
             let at = EpochSeconds(run.world.state().now);
+            run.world.state().closed.get_or_insert(at.0);
             run.send(&[Event::PullRequestClosed { at }], 1);
         }
         run.change_settings();

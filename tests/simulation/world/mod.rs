@@ -44,6 +44,8 @@ pub(super) struct State {
     /// Builds that somebody wants back.
     pub(super) wanted_back: Vec<BuildNumber>,
     pub(super) stack: Stack,
+    /// When the pull request was closed; builds that begin later are of one that was opened again.
+    pub(super) closed: Option<u64>,
     /// Ends of tasks that ECS has yet to tell of.
     pub(super) ends: Vec<(u64, TaskKey, TaskExit)>,
     /// Lines of the activity log, by id.
@@ -101,6 +103,7 @@ impl World {
             bursts: 0,
             wanted_back: Vec::new(),
             stack: Stack::default(),
+            closed: None,
             ends: Vec::new(),
             lines: BTreeMap::new(),
             violations: Vec::new(),

@@ -84,6 +84,16 @@ impl Services {
 }
 
 impl State {
+    /// Whether the review app of this build is on its way out or gone. Who opens a pull request again makes a new one once the old
+    /// one is gone.
+    fn is_removed_for(&mut self, build: BuildNumber) -> bool {
+        let opened_again = self.closed.is_some_and(|closed| self.scripts[&build].started > closed);
+        if opened_again && self.stack.gone {
+            self.stack = super::Stack::default();
+        }
+        self.stack.deletion.is_some() || self.stack.gone
+    }
+
     fn start(&mut self, key: &TaskKey) {
         let now = self.now;
         let again = self.tasks.contains_key(key);
@@ -99,7 +109,7 @@ impl State {
         if script.fails_in.is_some() {
             self.violation(format!("{key} began for a build that failed"));
         }
-        if self.stack.deletion.is_some() || self.stack.gone {
+        if self.is_removed_for(key.build) {
             self.violation(format!("{key} began in a review app that is being removed"));
         }
         let code = |code| TaskExit::Code { code, reason: None };
@@ -196,7 +206,7 @@ impl Place for World {
             state.services.sequence = formation.plan.sequence;
             let settings: u64 = formation.config[0].version.parse().unwrap();
             let content = Content { build, settings };
-            if state.stack.deletion.is_some() || state.stack.gone {
+            if state.is_removed_for(build) {
                 state.violation(format!("build {build} deploys into a review app that is being removed"));
             }
             if state
