@@ -28,8 +28,9 @@ use crate::ui::CliError;
 use crate::up::handover::Standing;
 
 /// What `up` keeps in its state folder; a folder that holds other things too keeps those.
-const STATE: [&str; 10] = [
+const STATE: [&str; 11] = [
     ".gitignore",
+    "activity.jsonl",
     "artifacts",
     "builds",
     "private",

@@ -253,7 +253,7 @@ mod aws {
         let version = bench.store.commit(Version(0), &lane_with(&key, 1)).await.unwrap();
         let item = bench.table.raw(&partition, "LANE").unwrap();
         assert_eq!(item["version"], json!({"N": "1"}));
-        assert_eq!(item["format"], json!({"N": "1"}));
+        assert_eq!(item["format"], json!({"N": Lane::FORMAT.to_string()}));
         assert!(item["state"]["S"].as_str().unwrap().starts_with('{'));
         assert!(item["active"]["S"].is_string());
         bench.store.commit(version, &lane_at_rest(&key, 1)).await.unwrap();
