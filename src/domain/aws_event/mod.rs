@@ -5,7 +5,7 @@
 //!
 //! Guards against copies and late events are not kept here: the lane's own state is the guard, since every fact that is
 //! already in it changes nothing. Where an event says less than is needed, such as which deployment failed, it is only a
-//! reason to ask ([`News::Service`], [`Addressed::look`]).
+//! reason to ask ([`News::Service`], `Addressed::look`).
 
 mod codebuild;
 mod delivery;

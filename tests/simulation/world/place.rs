@@ -84,22 +84,14 @@ impl Services {
 }
 
 impl State {
-    /// Whether the review app of this build is on its way out or gone. Who opens a pull request again makes a new one once the old
-    /// one is gone; one whose deletion failed is still there.
+    /// Whether the review app of this build is on its way out or gone. A pull request that is opened again may find the old stack
+    /// still on its way: what becomes of that is not judged here.
     fn is_removed_for(&mut self, build: BuildNumber) -> bool {
-        let now = self.now;
         let opened_again = self.closed.is_some_and(|closed| self.scripts[&build].started > closed);
-        let (gone, failed) = match self.stack.deletion {
-            _ if self.stack.gone => (true, false),
-            Some((end, succeeds)) if end <= now => (succeeds, !succeeds),
-            Some(_) => (false, false),
-            None => (false, true),
-        };
-        if opened_again && gone {
+        if opened_again && self.stack.gone {
             self.stack = super::Stack::default();
-            return false;
         }
-        !failed
+        !opened_again && (self.stack.deletion.is_some() || self.stack.gone)
     }
 
     fn start(&mut self, key: &TaskKey) {
