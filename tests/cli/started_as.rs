@@ -13,6 +13,7 @@ fn as_the_old_builder_a_wrong_command_line_ends_with_1_as_codebuild_knows_nothin
     }
 }
 
+#[cfg(feature = "aws")]
 #[test]
 fn as_bootstrap_without_lambda_it_says_what_to_use_instead() {
     let ran = Bench::new().started_as("bootstrap").run(&[]);
