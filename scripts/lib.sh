@@ -9,6 +9,9 @@ tools=$cache/tools   # installed programs
 parts=$cache/parts   # what belongs to running parts: sockets, pid files, data, env
 logs=$cache/logs
 
+# Outside the clone, so that dependencies are compiled once per machine.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+
 # Paths that other scripts may rely on.
 debian13=$tools/debian-13                # private root with Docker Engine 26
 pack_bin=$tools/bin/pack                 # pack 0.40.2

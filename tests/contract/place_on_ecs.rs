@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::app_settings::{ecs_arguments, settings_of};
 use super::place::{Bench, end, formation, outcome, task};
-use crate::support::aws::settings as client_settings;
+use crate::support::aws::{make_schedule_group, settings as client_settings};
 use crate::support::ecs::{DeployScript, FakeEcs, Fault, TaskScript};
 use crate::support::lanes::random_name;
 use crate::support::{http, parts};
@@ -130,7 +130,7 @@ async fn open_with(lane: LaneKey, arguments: &Value) -> Ecs {
     let read = Settings::read(&stacks, own.as_ref(), Some(arguments)).unwrap();
     let group = json!({"logGroupName": read.log_group});
     http::call(&parts::moto(), "logs", "Logs_20140328.CreateLogGroup", &group).unwrap();
-    http::ask(&parts::moto(), "scheduler", "POST", "/schedule-groups/apppack", &[], "{}");
+    make_schedule_group();
     let fake = FakeEcs::start().await;
     fake.log_to(&parts::moto());
     let (settings, records) = (Arc::new(MemorySettings::new(read)), Arc::new(MemoryPlaceRecords::default()));

@@ -1,6 +1,7 @@
 //! Clients for stand-ins of AWS.
 #![cfg(feature = "aws")]
 
+use std::sync::Once;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::Credentials;
@@ -32,6 +33,14 @@ pub(crate) async fn clients(endpoint: &str) -> Clients {
 pub(crate) async fn clients_by_service(settings: &AwsSettings, elsewhere: &[(&'static str, String)]) -> Clients {
     let endpoints = elsewhere.iter().map(|(service, url)| ((*service).to_owned(), url.clone())).collect();
     Clients::load(&AwsSettings { endpoints, ..settings.clone() }).await.unwrap()
+}
+
+/// Makes the group that all schedules lie in. It is shared, and made once per run: moto empties one that is made again.
+pub(crate) fn make_schedule_group() {
+    static MADE: Once = Once::new();
+    MADE.call_once(|| {
+        http::ask(&parts::moto(), "scheduler", "POST", "/schedule-groups/apppack", &[], "{}");
+    });
 }
 
 /// A bucket of its own in moto, removed with its objects when dropped.

@@ -29,7 +29,7 @@ use tokio::runtime::Runtime;
 
 use crate::contract::app_settings::{ecs_arguments, settings_of};
 
-use super::aws::{Bucket, settings};
+use super::aws::{Bucket, make_schedule_group, settings};
 use super::build_service::BuildService;
 use super::client_decoder::{ClientBuild, ClientDeployStatus, check_build, check_deploy_status};
 use super::codebuild::{Build, Project, ProjectImage, REGION, Source, StartBuild, Variable};
@@ -169,8 +169,7 @@ impl Account {
         self.table.put_value(&partition, "CONFIG#ecs", &ecs_arguments());
         let group = serde_json::json!({"logGroupName": settings["log_group"]["name"]});
         http::call(&parts::moto(), "logs", "Logs_20140328.CreateLogGroup", &group).unwrap();
-        // The group is shared; it may be there.
-        http::ask(&parts::moto(), "scheduler", "POST", "/schedule-groups/apppack", &[], "{}");
+        make_schedule_group();
     }
 
     /// The app's project, with the buildspec that the program renders.
