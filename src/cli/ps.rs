@@ -193,6 +193,9 @@ async fn scale(session: &Session, args: &ScaleArgs) -> Result<(), CliError> {
     session
         .printer
         .result(format_args!("{process}: {count} with {} virtual CPUs and {memory}M each", f64::from(cpu) / 1024.0));
+    if app.is_here() && scale.min < scale.max {
+        session.printer.note(format_args!("On this machine nothing measures the load: {} run", scale.min));
+    }
     Ok(())
 }
 

@@ -59,6 +59,11 @@ pub(super) enum Home {
 }
 
 impl AppAccess {
+    /// Tells whether `up` runs the app on this machine.
+    pub fn is_here(&self) -> bool {
+        matches!(self.home, Home::Here(_))
+    }
+
     /// Returns a build, or the newest.
     pub async fn build(&self, number: Option<BuildNumber>) -> Result<Option<BuildRecord>, Failure> {
         match number {
@@ -96,7 +101,7 @@ fn here(state: Option<&Path>) -> Result<AppAccess, CliError> {
     }
     let lane = local::lane_of(folder.parent().unwrap_or(&here), None)?;
     let state = Arc::new(LocalState::open(&folder)?);
-    let on_docker = Arc::new(OnDocker { folder: folder.clone(), lane: lane.clone() });
+    let on_docker = Arc::new(OnDocker { folder: folder.clone(), lane: lane.clone(), state: state.clone() });
     Ok(AppAccess {
         lane,
         records: state.clone(),
@@ -191,6 +196,7 @@ pub async fn stop_build(app: &AppAccess, arn: &BuildArn) -> Result<(), CliError>
 struct OnDocker {
     folder: PathBuf,
     lane: LaneKey,
+    state: Arc<LocalState>,
 }
 
 impl OnDocker {
@@ -199,7 +205,7 @@ impl OnDocker {
         let engine = Arc::new(docker::connect_with(credentials).await?);
         let instance = local::instance(&self.folder)
             .map_err(|error| Failure::refused(format!("read the state in {}", self.folder.display()), error))?;
-        Ok(ContainerProcesses::new(engine, &instance))
+        Ok(ContainerProcesses::new(engine, self.state.clone(), &instance))
     }
 }
 

@@ -59,7 +59,14 @@ pub(super) async fn down(session: &Session, args: &DownArgs) -> Result<(), CliEr
     let state = Arc::new(LocalState::open(&state_folder)?);
     let engine = Arc::new(docker::connect().await?);
     let name = instance(&state_folder).map_err(unusable)?;
-    let place = ContainerPlace::new(engine.clone(), state.clone(), Arc::new(SystemClock), Arc::new(NoRoutes), &name)?;
+    let place = ContainerPlace::new(
+        engine.clone(),
+        state.clone(),
+        state.clone(),
+        Arc::new(SystemClock),
+        Arc::new(NoRoutes),
+        &name,
+    )?;
     let lanes: BTreeSet<LaneKey> = state.all().await?.into_iter().chain([lane_of(&folder, None)?]).collect();
     let mut kept = Vec::new();
     let tests = ContainerTestBed::new(engine.clone(), super::engine::stop(session));
@@ -138,5 +145,5 @@ struct NoRoutes;
 
 #[async_trait]
 impl Routes for NoRoutes {
-    async fn point_to(&self, _: &LaneKey, _: SocketAddr) {}
+    async fn point_to(&self, _: &LaneKey, _: &[SocketAddr]) {}
 }

@@ -29,7 +29,7 @@ use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
 use crate::runner::{RunnerContext, RunnerSettings, STATE_FOLDER};
 use crate::ui::CliError;
-use crate::up::announce::Announcer;
+use crate::up::announce::{Announcer, ShownActivity};
 use crate::up::handover::{Standing, Wish, ask, result};
 use crate::up::local_builds::LocalBuilds;
 use crate::up::pipeline::Pipeline;
@@ -96,6 +96,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
     let place = Arc::new(ContainerPlace::new(
         engine.clone(),
         state.clone(),
+        state.clone(),
         clock.clone(),
         Arc::new(proxy.clone()),
         &instance(&state_folder).map_err(unusable)?,
@@ -130,13 +131,18 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         parameters: state.clone(),
         place: place.clone(),
         review_apps: Arc::new(NoStacks),
-        activity: Arc::new(ActivityFile::new(state_folder.join("activity.jsonl"))),
+        activity: Arc::new(ShownActivity {
+            log: Arc::new(ActivityFile::new(state_folder.join("activity.jsonl"))),
+            printer: session.printer.clone(),
+        }),
         notifier: super::notifier()?,
     });
     let builds_folder = state_folder.join("builds");
-    let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, place, engine, url: proxy.url() };
+    let url = proxy.url();
+    let pipeline = Pipeline { lane, builds_folder, runner, orchestrator, builds, state, place, engine, url };
     let interrupt = session.interrupt.gently.clone();
-    Up { pipeline, proxy, holder, printer: session.printer.clone(), interrupt, once: args.once }.run().await
+    let up = Up { pipeline, proxy, holder, printer: session.printer.clone(), interrupt, once: args.once };
+    Box::pin(up.run()).await
 }
 
 fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings, CliError> {

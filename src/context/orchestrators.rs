@@ -84,6 +84,7 @@ impl Orchestrators {
             PlaceChoice::Docker => Some(Arc::new(ContainerPlace::new(
                 Arc::new(docker::connect_with(registries(&base)?).await?),
                 Arc::new(SsmParameters::new(base.ssm())),
+                Arc::new(DynamoPlaceRecords::new(base.dynamodb(), Namespace::default().table())),
                 Arc::new(SystemClock),
                 Arc::new(NoProxy),
                 base.region(),
@@ -206,5 +207,5 @@ struct NoProxy;
 
 #[async_trait]
 impl Routes for NoProxy {
-    async fn point_to(&self, _: &LaneKey, _: std::net::SocketAddr) {}
+    async fn point_to(&self, _: &LaneKey, _: &[std::net::SocketAddr]) {}
 }

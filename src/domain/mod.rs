@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod names;
 pub mod namespace;
 pub mod people;
+pub mod place_record;
 pub mod pull_request;
 pub mod redact;
 pub mod scaling_change;

@@ -68,6 +68,13 @@ impl Namespace {
         app.then(|| format!("{}/scheduled-tasks", self.parameters(&key.app, Parameters::App)))
     }
 
+    /// The path below which a place that cannot be told to restart a process type finds a word for it: another word, another
+    /// process. It ends with a slash, and only the local state of `up` has it.
+    pub fn restarts_path(&self, key: &LaneKey) -> String {
+        let kind = key.pull_request.map_or(Parameters::App, Parameters::ReviewApp);
+        format!("{}/restarts/", self.parameters(&key.app, kind))
+    }
+
     /// Whose parameters a lane has, lowest precedence first.
     fn kinds(key: &LaneKey) -> Vec<Parameters> {
         match key.pull_request {

@@ -9,12 +9,10 @@ use crate::ports::failure::Failure;
 
 impl Orchestrator {
     /// Returns the whole wanted state for a release, with all that is not part of the release as it is now.
-    pub(super) async fn formation(
-        &self,
-        lane: &Lane,
-        build: BuildNumber,
-        plan: &ReleasePlan,
-    ) -> Result<Formation, Failure> {
+    ///
+    /// # Errors
+    /// Fails when a store does not answer, or when a parameter is not what the contract says.
+    pub async fn formation(&self, lane: &Lane, build: BuildNumber, plan: &ReleasePlan) -> Result<Formation, Failure> {
         let namespace = Namespace::default();
         let settings = self.settings.settings(&lane.key).await?;
         let mut scaling = Scaling::new(settings.usual_size());

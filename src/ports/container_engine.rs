@@ -61,6 +61,8 @@ pub struct ContainerSpec {
     pub mounts: BTreeMap<PathBuf, String>,
     /// Whether a small init process reaps orphans and forwards signals.
     pub init: bool,
+    /// The most memory that it may use, in MiB; without one, what the machine has.
+    pub memory: Option<u32>,
 }
 
 /// What an engine knows of a container.

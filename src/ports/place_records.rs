@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::failure::Failure;
 use super::lane_store::Version;
-use crate::domain::ecs::PlaceRecord;
 use crate::domain::lane::LaneKey;
+use crate::domain::place_record::PlaceRecord;
 
 /// Keeps one record per lane.
 #[async_trait]
@@ -17,4 +17,30 @@ pub trait PlaceRecords: Send + Sync {
 
     /// Writes the record, or writes nothing; returns the new version, `seen` + 1. [`Failure::Conflict`] when `seen` is stale.
     async fn commit(&self, lane: &LaneKey, seen: Version, next: &PlaceRecord) -> Result<Version, Failure>;
+}
+
+/// How often somebody else may be faster at a record before a change is given up.
+const ATTEMPTS: u32 = 10;
+
+/// Changes a lane's record until nobody else was faster; `change` tells whether there is anything to write.
+///
+/// # Errors
+/// Fails when the store does, or when others were faster too often.
+pub async fn remember(
+    records: &dyn PlaceRecords,
+    lane: &LaneKey,
+    change: impl Fn(&mut PlaceRecord) -> bool,
+) -> Result<PlaceRecord, Failure> {
+    for _ in 0..ATTEMPTS {
+        let (mut record, seen) = records.load(lane).await?;
+        if !change(&mut record) {
+            return Ok(record);
+        }
+        match records.commit(lane, seen, &record).await {
+            Ok(_) => return Ok(record),
+            Err(Failure::Conflict { .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Conflict { what: format!("the place of {lane}") })
 }

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 
 use crate::domain::lane::LaneKey;
 
-/// Sends an app's requests to its web process.
+/// Sends an app's requests to its web processes.
 #[async_trait]
 pub trait Routes: Send + Sync {
-    /// Sends every request that begins from now on to this address, and returns once those under way to another one
-    /// have ended, or after a time limit. Repeating it changes nothing.
-    async fn point_to(&self, lane: &LaneKey, web: SocketAddr);
+    /// Sends every request that begins from now on to these addresses in turn, and returns once those under way to other ones
+    /// have ended, or after a time limit. Without an address, nobody answers. Repeating it changes nothing.
+    async fn point_to(&self, lane: &LaneKey, web: &[SocketAddr]);
 }

@@ -6,11 +6,35 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::proxy::Proxy;
-use crate::domain::lane::{Phase, PhaseChange, PhaseState};
+use crate::domain::activity::{Happened, Line};
+use crate::domain::lane::{LaneKey, Phase, PhaseChange, PhaseState};
+use crate::ports::activity_log::ActivityLog;
 use crate::ports::artifacts::ArtifactStore;
 use crate::ports::failure::Failure;
 use crate::ports::phase_events::PhaseEvents;
 use crate::ui::Printer;
+
+/// Keeps the activity log, and shows of it what no build shows: changed settings and rollbacks.
+pub struct ShownActivity {
+    /// The log.
+    pub log: Arc<dyn ActivityLog>,
+    /// The one way out.
+    pub printer: Printer,
+}
+
+#[async_trait]
+impl ActivityLog for ShownActivity {
+    async fn append(&self, lane: &LaneKey, lines: &[Line]) -> Result<(), Failure> {
+        self.log.append(lane, lines).await?;
+        for line in lines {
+            if !matches!(line.what, Happened::Phase { .. } | Happened::Ended { .. }) {
+                self.printer.json_line(&json!({ "type": "activity", "detail": line }));
+                self.printer.note(&line.text);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Shows each change: as a line for people, as the event's detail for programs, and on the page of an app that does not
 /// run yet.

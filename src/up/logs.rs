@@ -24,14 +24,14 @@ pub async fn follow(place: Arc<ContainerPlace>, lane: LaneKey, printer: Printer)
     let mut readers = JoinSet::new();
     loop {
         // An engine that does not answer for a moment is asked again.
-        for (process, container) in place.running(&lane).await.unwrap_or_default() {
-            if followed.insert(container.clone()) {
+        for running in place.running(&lane).await.unwrap_or_default() {
+            if followed.insert(running.container.clone()) {
                 let (place, printer) = (Arc::clone(&place), printer.clone());
                 let lane = lane.clone();
                 readers.spawn(async move {
-                    let say = |text: &str| show(&printer, &process, text);
-                    let _ = place.follow(&container, &say).await;
-                    if let Ok(Some(code)) = place.ended_by_itself(&lane, &process, &container).await {
+                    let say = |text: &str| show(&printer, &running.process, text);
+                    let _ = place.follow(&running.container, &say).await;
+                    if let Ok(Some(code)) = place.ended_by_itself(&lane, &running).await {
                         say(&format!("(exited with code {code}; `packhorse up` starts it again after a change)"));
                     }
                 });
@@ -41,7 +41,8 @@ pub async fn follow(place: Arc<ContainerPlace>, lane: LaneKey, printer: Printer)
     }
 }
 
-fn show(printer: &Printer, process: &str, line: &str) {
+/// Prints a line of a process.
+pub(super) fn show(printer: &Printer, process: &str, line: &str) {
     if printer.is_json() {
         printer.json_line(&json!({ "type": "output", "from": process, "line": line }));
         return;

@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod handover;
+mod jobs;
 pub mod local_builds;
 pub mod logs;
 pub mod pipeline;

@@ -11,6 +11,7 @@ use super::handover::Outcome;
 use super::local_builds::{LocalBuilds, local_arn};
 use super::unchanged;
 use crate::adapters::docker::place::ContainerPlace;
+use crate::adapters::local::LocalState;
 use crate::domain::lane::{Build, BuildResult, Ending, Event, Lane, LaneKey};
 use crate::domain::names::{BuildArn, BuildNumber};
 use crate::domain::tags;
@@ -49,6 +50,8 @@ pub struct Pipeline {
     pub orchestrator: Arc<Orchestrator>,
     /// The builds that run here.
     pub builds: Arc<LocalBuilds>,
+    /// What is kept of it, where other processes change settings.
+    pub state: Arc<LocalState>,
     /// Where the app runs.
     pub place: Arc<ContainerPlace>,
     /// Where images stay.
@@ -102,6 +105,24 @@ impl Pipeline {
         }
     }
 
+    /// Looks for what other processes have changed since `seen`, hears of it as an orchestrator hears of changed parameters, and
+    /// brings the lane on where something is in flight.
+    ///
+    /// # Errors
+    /// Fails when the lane, or what it needs, does not answer; then the next call does it.
+    pub async fn keep_up(&self, seen: &mut String) -> Result<(), Failure> {
+        let settings = self.state.settings_version().await?;
+        if settings != *seen {
+            self.orchestrator.handle(&self.lane, &[Event::SettingsChanged]).await?;
+            *seen = settings;
+        }
+        let lane = self.orchestrator.lanes.lanes.load(&self.lane).await?;
+        if lane.is_some_and(|found| found.lane.is_active()) {
+            self.orchestrator.sweep_lane(&self.lane).await?;
+        }
+        Ok(())
+    }
+
     /// Takes over what an earlier `up` left that was killed: ends what it had begun, removes what only it needed, and
     /// lets the release that still runs serve on until another one takes its place.
     ///
@@ -126,8 +147,11 @@ impl Pipeline {
             _ => {}
         }
         let lane = if found.lane.is_active() { self.follow().await? } else { Some(found.lane) };
-        let live = lane.as_ref().and_then(|lane| lane.live.as_ref());
-        if self.place.adopt(&self.lane, live.map(|live| (live.build, &live.plan))).await?
+        let live = match lane.as_ref().and_then(|lane| Some((lane, lane.live.as_ref()?))) {
+            Some((lane, live)) => Some(self.orchestrator.formation(lane, live.build, &live.plan).await?),
+            None => None,
+        };
+        if self.place.adopt(&self.lane, live.as_ref()).await?
             && let Some(live) = live
         {
             printer.note(format_args!("Build {} still runs and serves until another one takes its place", live.build));

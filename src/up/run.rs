@@ -1,18 +1,24 @@
 //! `up` from its first build to Ctrl-C.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::handover::{Holder, Outcome, Wish, answer};
-use super::logs;
 use super::pipeline::Pipeline;
 use super::proxy::Proxy;
+use super::{jobs, logs};
 use crate::domain::lane::Phase;
+use crate::ports::failure::chain;
 use crate::ui::{CliError, Printer};
+
+/// How often to look for what other commands have changed.
+const BETWEEN: Duration = Duration::from_millis(250);
 
 /// A pipeline and what runs around it.
 pub struct Up {
@@ -68,6 +74,8 @@ impl Up {
 
     async fn serve(&self, asked: mpsc::UnboundedReceiver<UnixStream>) -> Result<(), CliError> {
         self.pipeline.take_over(&self.printer).await?;
+        // What is changed from now on may be missing in what the build deploys.
+        let settings = self.pipeline.state.settings_version().await?;
         let outcome = self.pipeline.run().await?;
         // The runner has stopped what it had started.
         if self.interrupt.is_cancelled() {
@@ -80,30 +88,40 @@ impl Up {
         }
         self.printer
             .note("Following the logs; Ctrl-C stops the app, another `packhorse up` here replaces the release.");
-        let logs = logs::follow(Arc::clone(&self.pipeline.place), self.pipeline.lane.clone(), self.printer.clone());
+        let (place, lane) = (&self.pipeline.place, &self.pipeline.lane);
         tokio::select! {
-            () = logs => {}
-            () = self.build_for_others(asked) => {}
+            () = logs::follow(Arc::clone(place), lane.clone(), self.printer.clone()) => {}
+            () = jobs::run(Arc::clone(place), lane.clone(), self.printer.clone()) => {}
+            () = self.build_for_others(asked, settings) => {}
         }
         self.printer.note("Stopping …");
         Ok(())
     }
 
-    /// Builds whenever another `up` of this folder asks for it, until told to stop.
-    async fn build_for_others(&self, mut asked: mpsc::UnboundedReceiver<UnixStream>) {
+    /// Looks once, after a moment, for what other commands have changed.
+    async fn keep_up(&self, settings: &mut String) {
+        tokio::time::sleep(BETWEEN).await;
+        if let Err(failure) = self.pipeline.keep_up(settings).await {
+            warn!(cause = chain(&failure), "Changes must wait");
+        }
+    }
+
+    /// Builds whenever another `up` of this folder asks for it, and follows what other commands change in between, until told
+    /// to stop. A build brings along what was changed before its deploy.
+    async fn build_for_others(&self, mut asked: mpsc::UnboundedReceiver<UnixStream>, mut settings: String) {
         loop {
             let asking = tokio::select! {
-                asking = asked.recv() => asking,
+                biased;
                 () = self.interrupt.cancelled() => return,
+                asking = asked.recv() => asking,
+                () = self.keep_up(&mut settings) => continue,
             };
             let Some(mut asking) = asking else { return };
             let outcome = match self.pipeline.run().await {
                 Ok(outcome) => outcome,
-                Err(failure) => Outcome {
-                    phase: Some("build".to_owned()),
-                    cause: Some(crate::ports::failure::chain(&failure)),
-                    ..Outcome::default()
-                },
+                Err(failure) => {
+                    Outcome { phase: Some("build".to_owned()), cause: Some(chain(&failure)), ..Outcome::default() }
+                }
             };
             if self.interrupt.is_cancelled() {
                 return;

@@ -7,7 +7,7 @@ use crate::ports::failure::Failure;
 use crate::runner::{self, RunnerContext};
 
 /// Returns the build that is live, when what was built now is what runs: the same image by digest, the same commands, the
-/// same variables, and every process up.
+/// same variables, and every process up in the number that is wanted.
 pub(super) async fn live_build(pipeline: &Pipeline, number: BuildNumber) -> Result<Option<BuildNumber>, Failure> {
     let Some(found) = pipeline.orchestrator.lanes.lanes.load(&pipeline.lane).await? else { return Ok(None) };
     let Some(live) = &found.lane.live else { return Ok(None) };
@@ -16,8 +16,11 @@ pub(super) async fn live_build(pipeline: &Pipeline, number: BuildNumber) -> Resu
     };
     // A release begins in its turn; until then it has no place in the sequence.
     let wanted = ReleasePlan { sequence: live.plan.sequence, ..plan };
-    let same = wanted == live.plan && pipeline.place.runs(&pipeline.lane, live.build, &live.plan).await?;
-    Ok(same.then_some(live.build))
+    if wanted != live.plan {
+        return Ok(None);
+    }
+    let formation = pipeline.orchestrator.formation(&found.lane, live.build, &live.plan).await?;
+    Ok(pipeline.place.runs(&pipeline.lane, &formation).await?.then_some(live.build))
 }
 
 /// Tells the runner's last step that there is nothing to do, which then only removes what the others had made.

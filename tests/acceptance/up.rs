@@ -82,6 +82,22 @@ impl App {
         ended
     }
 
+    /// Runs another command on what `up` keeps, and returns what it prints.
+    fn client(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
+        command.args(arguments).arg("--state-dir").arg(self.folder().join(".packhorse"));
+        let output = command.env("DOCKER_HOST", parts::docker()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// How often the services were brought to changed settings.
+    fn times_followed(&self) -> usize {
+        let log = fs::read_to_string(self.folder().join(".packhorse/activity.jsonl")).unwrap();
+        log.lines().filter(|line| line.contains(r#""what":"settings-ordered""#)).count()
+    }
+
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packhorse"));
         command.arg(name).arg(self.folder()).env("DOCKER_HOST", parts::docker()).env("PACKHORSE_PACK", parts::pack());
@@ -591,6 +607,78 @@ fn a_variable_of_a_second_up_is_a_change() {
     let ended = app.up(&flags).end();
     assert_eq!(ended.result()["unchanged"], false, "{}", ended.stderr);
     assert!(ask(&address, "GET", "/", "").ends_with("farewell\n"));
+}
+
+/// What the services are brought to is followed by them, and nobody loses a request meanwhile.
+fn follows(app: &App, up: &Up, address: &str, commands: &[&[&str]]) -> Vec<String> {
+    let requests = Requests::start(address);
+    for command in commands {
+        app.client(command);
+    }
+    up.hears("runs with the changed settings");
+    let lost: Vec<String> = requests.end().into_iter().flatten().filter(|response| !answers(response)).collect();
+    assert_eq!(lost, [""; 0], "after {commands:?}");
+    app.running("service")
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn changed_settings_of_a_running_app_are_followed_without_losing_a_request() {
+    let page = "mkdir -p /tmp/page && cd /tmp/page && echo $GREETING >index.html";
+    let app = App::small(&format!("web: {page} && exec python3 -m http.server $PORT\n"), "true");
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    let first = app.running("service");
+    let two = follows(&app, &up, &address, &[&["ps", "scale", "web=2"]]);
+    assert!(two.len() == 2 && two.contains(&first[0]), "{first:?} {two:?}");
+    assert_eq!(follows(&app, &up, &address, &[&["ps", "scale", "web", "1-3"]]), first, "the fewest run");
+
+    let several: [&[&str]; 3] =
+        [&["config", "set", "GREETING=welcome"], &["config", "set", "LEVEL=1"], &["config", "unset", "LEVEL"]];
+    let changed = follows(&app, &up, &address, &several);
+    assert!(changed.len() == 1 && changed != first, "{first:?} {changed:?}");
+    assert!(ask(&address, "GET", "/", "").ends_with("welcome\n"));
+    let again = follows(&app, &up, &address, &[&["ps", "restart", "web"]]);
+    assert!(again.len() == 1 && again != changed, "{changed:?} {again:?}");
+    assert_eq!(app.times_followed(), 4, "changes that come together lead to one restart");
+
+    app.client(&["scheduled-tasks", "create", "--schedule", "* * * * ? *", "echo the job says $GREETING; exit 4"]);
+    up.hears("the job says welcome");
+    up.hears("(exited with code 4)");
+    app.client(&["scheduled-tasks", "delete", "1"]);
+    up.hears("runs with the changed settings");
+    assert_eq!(app.running("service"), again, "a job is no reason to restart");
+    up.interrupt();
+    let ended = up.end();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("welcome\"") && app.left().is_empty(), "{:?}", app.left());
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and pack"]
+fn other_commands_show_and_change_what_a_running_up_runs() {
+    let app = App::small(WEB, "true");
+    let mut up = app.up(&["--port", &free_port()]);
+    let address = up.live();
+    app.write("index.html", "second version\n");
+    assert_eq!(app.up(&["--json"]).end().result()["build"], 2);
+    assert!(ask(&address, "GET", "/", "").ends_with("second version\n"));
+    let shown: Value = serde_json::from_str(&app.client(&["ps", "--json"])).unwrap();
+    assert_eq!((&shown[0]["name"], &shown[0]["build_number"]), (&"web".into(), &"2".into()), "{shown}");
+    assert!(app.client(&["logs"]).contains("web "));
+
+    assert!(app.client(&["rollback"]).contains("returns to build 1"));
+    up.hears("rolled back to build 1");
+    assert!(ask(&address, "GET", "/", "").ends_with("first version\n"));
+    let releases: Value = serde_json::from_str(&app.client(&["releases", "--json"])).unwrap();
+    let runs = |index: usize| (releases[index]["build_number"].as_u64(), releases[index]["running"].as_bool());
+    assert_eq!((runs(0), runs(1)), ((Some(2), Some(false)), (Some(1), Some(true))), "{releases}");
+    assert!(app.client(&["why"]).contains("build 2"));
+
+    // A build that is not newer than what was rolled back to is made and takes over again.
+    app.write("index.html", "third version\n");
+    assert_eq!(app.up(&["--json"]).end().result()["build"], 3);
+    assert!(ask(&address, "GET", "/", "").ends_with("third version\n"));
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(crate) struct Ecs {
     settings: Arc<MemorySettings>,
 }
 
+#[async_trait::async_trait]
 impl Bench for Ecs {
     fn place(&self) -> &dyn Place {
         &self.place
@@ -63,6 +64,26 @@ impl Bench for Ecs {
 
     fn started(&self) -> usize {
         self.fake.started(&self.family("release"))
+    }
+
+    async fn set(&self, name: &str, value: &str) -> Vec<ConfigName> {
+        vec![variable(name, value)]
+    }
+
+    fn running(&self, process: &str) -> BTreeSet<String> {
+        let service = self.fake.service(&self.family(process)).unwrap();
+        let (definition, count) = (service["taskDefinition"].as_str().unwrap(), service["desiredCount"].as_u64());
+        (0..count.unwrap()).map(|number| format!("{definition}#{number}")).collect()
+    }
+
+    async fn jobs(&self) -> Vec<String> {
+        let command = |schedule: &Value| {
+            let input: Value = serde_json::from_str(schedule["Target"]["Input"].as_str().unwrap()).unwrap();
+            input["containerOverrides"][0]["command"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned()
+        };
+        let mut commands: Vec<_> = self.schedules().iter().map(command).collect();
+        commands.sort();
+        commands
     }
 }
 

@@ -1,9 +1,9 @@
 //! What every memory of a place promises.
 
 use packhorse::adapters::memory::MemoryPlaceRecords;
-use packhorse::domain::ecs::PlaceRecord;
 use packhorse::domain::lane::{TaskKey, TaskKind};
 use packhorse::domain::names::{BuildNumber, EpochSeconds};
+use packhorse::domain::place_record::PlaceRecord;
 use packhorse::ports::failure::Failure;
 use packhorse::ports::lane_store::Version;
 use packhorse::ports::place_records::PlaceRecords;
@@ -77,6 +77,23 @@ suite!(
     packhorse::adapters::memory::MemoryPlaceRecords::default(),
     [a_record_is_read_as_it_was_committed, a_stale_commit_is_refused]
 );
+struct Sqlite {
+    records: packhorse::adapters::local::LocalState,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench for Sqlite {
+    fn records(&self) -> &dyn PlaceRecords {
+        &self.records
+    }
+}
+
+fn open_sqlite() -> Sqlite {
+    let folder = tempfile::tempdir().unwrap();
+    Sqlite { records: packhorse::adapters::local::LocalState::open(folder.path()).unwrap(), _folder: folder }
+}
+
+suite!(sqlite, super::open_sqlite(), [a_record_is_read_as_it_was_committed, a_stale_commit_is_refused]);
 suite!(
     dynamodb,
     super::open().await,

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use packhorse::adapters::aws::{AwsSettings, Clients, DynamoLaneStore, S3Artifacts, SsmParameters};
 use packhorse::adapters::docker::place::ContainerPlace;
 use packhorse::adapters::local::SystemClock;
+use packhorse::adapters::memory::MemoryPlaceRecords;
 use packhorse::domain::addons::rules;
 use packhorse::domain::lane::{Lane, LaneKey};
 use packhorse::domain::manifest::AddonKind;
@@ -359,7 +360,8 @@ impl Account {
         let variables = self.runtime.block_on(async {
             let parameters = Arc::new(SsmParameters::new(self.clients(&parts::moto()).await.ssm()));
             let (engine, clock) = (Arc::new(engine().await), Arc::new(SystemClock));
-            let place = ContainerPlace::new(engine, parameters, clock, Arc::new(Nobody), REGION).unwrap();
+            let records = Arc::new(MemoryPlaceRecords::default());
+            let place = ContainerPlace::new(engine, parameters, records, clock, Arc::new(Nobody), REGION).unwrap();
             place.ensure_addons(&self.lane(None), &addons).await.unwrap()
         });
         for (name, value) in variables {
@@ -439,5 +441,5 @@ struct Nobody;
 
 #[async_trait]
 impl Routes for Nobody {
-    async fn point_to(&self, _: &LaneKey, _: SocketAddr) {}
+    async fn point_to(&self, _: &LaneKey, _: &[SocketAddr]) {}
 }

@@ -197,6 +197,7 @@ fn body(container: &ContainerSpec) -> ContainerCreateBody {
     let mut host = HostConfig {
         network_mode: first.map(|(network, _)| network.clone()),
         init: container.init.then_some(true),
+        memory: container.memory.map(|mib| i64::from(mib) * 1024 * 1024),
         ..HostConfig::default()
     };
     let binds = container.mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));

@@ -10,6 +10,8 @@ pub const ROLE: &str = "packhorse.role";
 pub const LANE: &str = "packhorse.lane";
 /// The process type of a service.
 pub const PROCESS: &str = "packhorse.process";
+/// Which of a type's processes a container is, from 1.
+pub const REPLICA: &str = "packhorse.replica";
 /// A digest of all that a service's container is made from.
 pub const REVISION: &str = "packhorse.revision";
 
@@ -19,6 +21,8 @@ pub const ROLE_TEST: &str = "test";
 pub const ROLE_TASK: &str = "task";
 /// The role of running services.
 pub const ROLE_SERVICE: &str = "service";
+/// The role of what runs by the clock.
+pub const ROLE_JOB: &str = "job";
 /// The role of an app's network.
 pub const ROLE_NETWORK: &str = "network";
 

@@ -1,35 +1,43 @@
 //! What runs of an app as containers on this machine.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::labels::{BUILD, LANE, PROCESS, ROLE, ROLE_SERVICE, labels};
+use super::labels::{BUILD, LANE, PROCESS, ROLE, ROLE_JOB, ROLE_SERVICE, labels};
 use crate::domain::lane::LaneKey;
 use crate::domain::names::ProcessType;
+use crate::domain::namespace::Namespace;
 use crate::ports::container_engine::{ContainerEngine, ContainerFacts, ContainerState, LogRange};
 use crate::ports::failure::Failure;
 use crate::ports::log_reader::LogLine;
+use crate::ports::parameters::ParameterStore;
 use crate::ports::processes::{Processes, RunningProcess};
 
 /// Finds containers by their labels.
 #[derive(Clone)]
 pub struct ContainerProcesses {
     engine: Arc<dyn ContainerEngine>,
+    parameters: Arc<dyn ParameterStore>,
     instance: String,
 }
 
 impl ContainerProcesses {
-    /// Looks on this engine; `instance` tells lanes of the same name apart, as for the place.
-    pub fn new(engine: Arc<dyn ContainerEngine>, instance: &str) -> Self {
-        Self { engine, instance: instance.to_owned() }
+    /// Looks on this engine; `instance` tells lanes of the same name apart, as for the place. What is to restart is noted in
+    /// the parameters, where the place finds it.
+    pub fn new(engine: Arc<dyn ContainerEngine>, parameters: Arc<dyn ParameterStore>, instance: &str) -> Self {
+        Self { engine, parameters, instance: instance.to_owned() }
     }
 
     async fn containers(&self, lane: &LaneKey) -> Result<Vec<(String, ContainerFacts)>, Failure> {
-        let wanted = labels([(LANE, format!("{lane}@{}", self.instance)), (ROLE, ROLE_SERVICE.to_owned())]);
-        let all = self.engine.containers(&wanted).await?.into_iter();
-        let mut all: Vec<(String, ContainerFacts)> =
-            all.filter_map(|container| Some((container.labels.get(PROCESS)?.clone(), container))).collect();
+        let mut found = Vec::new();
+        for role in [ROLE_SERVICE, ROLE_JOB] {
+            let wanted = labels([(LANE, format!("{lane}@{}", self.instance)), (ROLE, role.to_owned())]);
+            found.extend(self.engine.containers(&wanted).await?);
+        }
+        let named = found.into_iter().filter_map(|found| Some((found.labels.get(PROCESS)?.clone(), found)));
+        let mut all: Vec<(String, ContainerFacts)> = named.collect();
         all.sort_by(|(one, first), (other, second)| (one, &first.name).cmp(&(other, &second.name)));
         Ok(all)
     }
@@ -78,11 +86,18 @@ impl Processes for ContainerProcesses {
         Ok(self.containers(lane).await?.into_iter().map(process).collect())
     }
 
-    async fn restart(&self, lane: &LaneKey, _: Option<&ProcessType>) -> Result<Vec<String>, Failure> {
-        // A container that starts again gets another port, of which the proxy of `up` would not know.
-        Err(Failure::refused(
-            format!("restart the processes of {lane}"),
-            "on this machine, `packhorse up` replaces them after a change of the source or of a config variable",
-        ))
+    /// Notes it as a changed setting, which `up` follows: it starts new containers, turns the requests to them and stops the
+    /// old ones.
+    async fn restart(&self, lane: &LaneKey, process: Option<&ProcessType>) -> Result<Vec<String>, Failure> {
+        let wanted = labels([(LANE, format!("{lane}@{}", self.instance)), (ROLE, ROLE_SERVICE.to_owned())]);
+        let running = self.engine.containers(&wanted).await?.into_iter().filter(|found| found.state.is_running());
+        let types: BTreeSet<String> = running.filter_map(|found| found.labels.get(PROCESS).cloned()).collect();
+        let mut restarted = Vec::new();
+        for name in types.into_iter().filter(|name| process.is_none_or(|wanted| wanted.as_str() == name)) {
+            let parameter = format!("{}{name}", Namespace::default().restarts_path(lane));
+            self.parameters.put(&parameter, &format!("{:016x}", fastrand::u64(..))).await?;
+            restarted.push(name);
+        }
+        Ok(restarted)
     }
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::ports::failure::Failure;
 
 /// Layout of the database, kept in SQLite's `user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long one process waits for another's write; each takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,14 @@ const TABLES: &str = "
 /// What turns layout 1 into layout 2.
 const VERSIONS: &str = "ALTER TABLE parameters ADD COLUMN version TEXT NOT NULL DEFAULT '';";
 
-/// Keeps lanes, client-visible items and parameters in `state.db`; clones share one connection.
+/// What turns layout 2 into layout 3.
+const PLACES: &str = "
+    CREATE TABLE places (
+        lane TEXT PRIMARY KEY, version INTEGER NOT NULL, format INTEGER NOT NULL, state TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Keeps lanes, client-visible items, parameters and what the place remembers in `state.db`; clones share one connection.
 ///
 /// Commits are on disk when they return.
 #[derive(Clone)]
@@ -92,12 +99,13 @@ fn prepare(path: &Path) -> Result<Connection, rusqlite::Error> {
     // Two processes may come here at once: one makes the tables, the other then finds them.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let change = match format {
-        0 => Some(TABLES),
-        1 => Some(VERSIONS),
-        _ => None,
+    let changes: &[&str] = match format {
+        0 => &[TABLES, PLACES],
+        1 => &[VERSIONS, PLACES],
+        2 => &[PLACES],
+        _ => &[],
     };
-    if let Some(change) = change {
+    for change in changes {
         transaction.execute_batch(change)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }

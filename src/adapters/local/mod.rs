@@ -9,6 +9,7 @@ mod clock;
 mod database;
 mod lane_store;
 mod parameters;
+mod place_records;
 mod records;
 mod settings;
 

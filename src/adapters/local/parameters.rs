@@ -83,6 +83,26 @@ impl AppConfig for LocalState {
     }
 }
 
+impl LocalState {
+    /// Returns a text that is another one after every change of a parameter, by whatever process, and says no value.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be read.
+    pub async fn settings_version(&self) -> Result<String, Failure> {
+        self.run("look for changed settings".to_owned(), |connection| {
+            let mut statement = connection.prepare_cached("SELECT name, version FROM parameters ORDER BY name")?;
+            let mut rows = statement.query([])?;
+            let mut text = String::new();
+            while let Some(row) = rows.next()? {
+                let (name, version): (String, String) = (row.get(0)?, row.get(1)?);
+                text.extend([name.as_str(), " ", version.as_str(), "\n"]);
+            }
+            Ok(text)
+        })
+        .await
+    }
+}
+
 /// A parameter directly below some path.
 struct Row {
     name: String,

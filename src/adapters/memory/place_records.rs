@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::lock;
-use crate::domain::ecs::PlaceRecord;
 use crate::domain::lane::LaneKey;
+use crate::domain::place_record::PlaceRecord;
 use crate::ports::failure::Failure;
 use crate::ports::lane_store::Version;
 use crate::ports::place_records::PlaceRecords;

@@ -5,7 +5,6 @@
 
 mod launching;
 mod names;
-mod record;
 mod rollout;
 mod schedule;
 mod service;
@@ -14,7 +13,6 @@ mod task_end;
 
 pub use launching::{Launch, Launching, Network, Provider};
 pub use names::{CONTAINER, client_token, family, log_prefix, log_stream, schedule_name, service_arn, service_name};
-pub use record::{Order, Ordered, PlaceRecord, TaskRecord};
 pub use rollout::{Verdict, judge};
 pub use schedule::{ScheduleSpec, schedules};
 pub use service::{Bounds, Deployment, Rollout, ServiceChange, ServiceFacts, ServiceSpec, Target, bounds, change};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Order;
 use super::service::{Deployment, Rollout, ServiceFacts};
 use crate::domain::names::{EpochSeconds, ProcessType};
+use crate::domain::place_record::Order;
 
 /// Seconds in which an answer may still be from before the order: reads are eventually consistent (`aws-events` 4.2).
 const CONSISTENT_AFTER: u64 = 60;
@@ -76,13 +76,14 @@ fn cause(service: &ServiceFacts, deployment: Option<&Deployment>, first: bool) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Ordered;
     use super::super::service::tests::{facts, spec};
     use super::*;
     use crate::domain::names::BuildNumber;
+    use crate::domain::place_record::Ordered;
 
     fn order(before: Option<&str>) -> Order {
-        let ordered = Ordered { definition: "arn:shop-web:2".to_owned(), before: before.map(str::to_owned) };
+        let ordered =
+            Ordered { definition: "arn:shop-web:2".to_owned(), count: None, before: before.map(str::to_owned) };
         Order {
             build: BuildNumber(42),
             sequence: 7,
@@ -90,6 +91,7 @@ mod tests {
             services: BTreeMap::from([("web".parse().unwrap(), ordered)]),
             launcher: true,
             scheduler: None,
+            scheduler_size: None,
             scheduled_tasks: Vec::new(),
         }
     }

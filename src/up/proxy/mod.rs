@@ -46,18 +46,26 @@ pub struct Proxy {
 }
 
 struct State {
-    web: Mutex<Option<SocketAddr>>,
+    web: Mutex<Webs>,
     /// What is being done while no release runs.
     doing: Mutex<String>,
     /// Requests under way by the address they went to.
     under_way: watch::Sender<BTreeMap<SocketAddr, usize>>,
 }
 
+/// The web processes of the moment, which take requests in turn.
+#[derive(Default)]
+struct Webs {
+    addresses: Vec<SocketAddr>,
+    turn: usize,
+}
+
 impl State {
-    /// Counts a request as under way to the web process of the moment; one step, so that whoever switches sees it.
+    /// Counts a request as under way to a web process of the moment; one step, so that whoever switches sees it.
     fn admit(self: &Arc<Self>) -> Option<(SocketAddr, Ticket)> {
-        let web = self.web.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = (*web)?;
+        let mut web = self.web.lock().unwrap_or_else(PoisonError::into_inner);
+        web.turn = web.turn.wrapping_add(1);
+        let address = *web.addresses.get(web.turn.checked_rem(web.addresses.len())?)?;
         self.under_way.send_modify(|under_way| *under_way.entry(address).or_default() += 1);
         Some((address, Ticket(Arc::clone(self), address)))
     }
@@ -73,7 +81,7 @@ impl Proxy {
         let proxy = Self {
             address: listener.local_addr()?,
             state: Arc::new(State {
-                web: Mutex::new(None),
+                web: Mutex::default(),
                 doing: Mutex::new(String::new()),
                 under_way: watch::Sender::new(BTreeMap::new()),
             }),
@@ -152,7 +160,7 @@ impl Proxy {
         }
     }
 
-    /// Connects to the web process of the moment; one that just went away has a successor.
+    /// Connects to a web process of the moment; one that just went away has a successor, or others beside it.
     async fn connect(&self) -> Result<(TcpStream, Ticket), Trouble> {
         let mut cause = String::new();
         for attempt in 1..=ATTEMPTS {
@@ -175,10 +183,13 @@ impl Proxy {
 
 #[async_trait]
 impl Routes for Proxy {
-    async fn point_to(&self, _: &LaneKey, web: SocketAddr) {
-        *self.state.web.lock().unwrap_or_else(PoisonError::into_inner) = Some(web);
+    async fn point_to(&self, _: &LaneKey, web: &[SocketAddr]) {
+        if web.is_empty() {
+            self.say("No web process is to run; `packhorse ps` shows the scale.");
+        }
+        self.state.web.lock().unwrap_or_else(PoisonError::into_inner).addresses = web.to_vec();
         let mut under_way = self.state.under_way.subscribe();
-        let drained = under_way.wait_for(|under_way| under_way.keys().all(|address| *address == web));
+        let drained = under_way.wait_for(|under_way| under_way.keys().all(|address| web.contains(address)));
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
 }
@@ -299,7 +310,7 @@ mod tests {
     impl Web {
         async fn behind(proxy: &Proxy) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            proxy.point_to(&lane(), listener.local_addr().unwrap()).await;
+            proxy.point_to(&lane(), &[listener.local_addr().unwrap()]).await;
             Self { listener }
         }
 
@@ -448,7 +459,7 @@ mod tests {
         let old = web("old", Some(go.clone()), Some(seen.clone())).await;
         let new = web("new", None, None).await;
         let proxy = Proxy::listen(0).await.unwrap();
-        proxy.point_to(&lane(), old).await;
+        proxy.point_to(&lane(), &[old]).await;
 
         let slow = tokio::spawn({
             let proxy = proxy.clone();
@@ -457,7 +468,7 @@ mod tests {
         seen.notified().await;
         let switched = tokio::spawn({
             let proxy = proxy.clone();
-            async move { proxy.point_to(&lane(), new).await }
+            async move { proxy.point_to(&lane(), &[new]).await }
         });
         // The switch is visible at once, and is over only when the slow request is.
         while !get(&proxy).await.ends_with("new") {

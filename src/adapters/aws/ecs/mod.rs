@@ -20,20 +20,19 @@ use async_trait::async_trait;
 
 use super::clients::Clients;
 use crate::domain::app_settings::Settings;
-use crate::domain::ecs::{Launching, PlaceRecord, Unfit, service_arn, service_name};
+use crate::domain::ecs::{Launching, Unfit, service_arn, service_name};
 use crate::domain::formation::Formation;
 use crate::domain::lane::{LaneKey, ServicesState, TaskKey};
 use crate::domain::names::{BuildNumber, ProcessType};
+use crate::domain::place_record::PlaceRecord;
 use crate::ports::app_settings::AppSettings;
 use crate::ports::clock::Clock;
 use crate::ports::failure::Failure;
 use crate::ports::place::{Place, TaskRequest, TaskStatus};
-use crate::ports::place_records::PlaceRecords;
+use crate::ports::place_records::{PlaceRecords, remember};
 
 /// The last lines of a log may come this long after its task's end (`aws-events` 4.7).
 const LOG_DELAY: Duration = Duration::from_secs(5);
-/// How often somebody else may be faster at the record before an order gives up.
-const ATTEMPTS: u32 = 10;
 
 /// Runs the tasks and services of one app.
 #[derive(Clone)]
@@ -96,18 +95,7 @@ impl EcsPlace {
         lane: &LaneKey,
         change: impl Fn(&mut PlaceRecord) -> bool,
     ) -> Result<PlaceRecord, Failure> {
-        for _ in 0..ATTEMPTS {
-            let (mut record, seen) = self.records.load(lane).await?;
-            if !change(&mut record) {
-                return Ok(record);
-            }
-            match self.records.commit(lane, seen, &record).await {
-                Ok(_) => return Ok(record),
-                Err(Failure::Conflict { .. }) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        Err(Failure::Conflict { what: format!("the place of {lane}") })
+        remember(self.records.as_ref(), lane, change).await
     }
 }
 

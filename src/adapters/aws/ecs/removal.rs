@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ecs::types::DesiredStatus;
 
 use super::{EcsPlace, unfit_for};
-use crate::domain::ecs::{PlaceRecord, family, service_name};
+use crate::domain::ecs::{family, service_name};
 use crate::domain::lane::LaneKey;
+use crate::domain::place_record::PlaceRecord;
 use crate::ports::failure::Failure;
 
 /// The families of tasks that are not services.

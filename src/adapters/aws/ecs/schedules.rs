@@ -14,9 +14,10 @@ use tracing::info;
 
 use super::super::failure::sort;
 use super::{EcsPlace, Site, unfit_for};
-use crate::domain::ecs::{Launch, Order, ScheduleSpec, schedules};
+use crate::domain::ecs::{Launch, ScheduleSpec, schedules};
 use crate::domain::lane::LaneKey;
 use crate::domain::namespace::Namespace;
+use crate::domain::place_record::Order;
 use crate::ports::failure::Failure;
 
 fn incomplete(error: BuildError) -> Failure {

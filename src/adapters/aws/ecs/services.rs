@@ -10,13 +10,13 @@ use tracing::warn;
 use super::super::failure::sort;
 use super::{EcsPlace, Site, convert, unfit_for};
 use crate::domain::ecs::{
-    Order, Ordered, PlaceRecord, Purpose, Seen, ServiceChange, ServiceFacts, ServiceSpec, Target, Verdict, bounds,
-    change, judge, seen, service_name,
+    Purpose, Seen, ServiceChange, ServiceFacts, ServiceSpec, Target, Verdict, bounds, change, judge, seen, service_name,
 };
 use crate::domain::formation::Formation;
 use crate::domain::lane::{LaneKey, ServicesState};
 use crate::domain::launch::WEB_PORT;
 use crate::domain::names::{BuildNumber, ProcessType};
+use crate::domain::place_record::{Order, Ordered, PlaceRecord};
 use crate::ports::failure::{Failure, chain};
 
 /// The most services of one `DescribeServices`.
@@ -77,7 +77,7 @@ impl EcsPlace {
                 _ => known(process).and_then(|known| known.before.clone()).filter(|before| *before != made.arn),
             };
             retired.extend(made.replaces.into_iter().chain(before.clone()));
-            services.insert(process.clone(), Ordered { definition: made.arn, before });
+            services.insert(process.clone(), Ordered { definition: made.arn, count: None, before });
         }
         let shell = self.ensure_definition(lane, site, formation, &Purpose::Shell).await?;
         retired.extend(shell.replaces);

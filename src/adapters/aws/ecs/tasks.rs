@@ -6,10 +6,9 @@ use tracing::warn;
 
 use super::super::failure::sort;
 use super::{EcsPlace, Site, convert, unfit_for};
-use crate::domain::ecs::{
-    CONTAINER, Purpose, Seen, TaskRecord, client_token, family, log_prefix, log_stream, overrides, seen,
-};
+use crate::domain::ecs::{CONTAINER, Purpose, Seen, client_token, family, log_prefix, log_stream, overrides, seen};
 use crate::domain::lane::{LaneKey, TaskKey};
+use crate::domain::place_record::TaskRecord;
 use crate::ports::failure::Failure;
 use crate::ports::place::{TaskRequest, TaskStatus};
 

@@ -1,11 +1,15 @@
 //! Containers as the place where release tasks and services run, on one machine.
 //!
-//! All that belongs to a lane is found by its labels, so that nothing is remembered here and nothing is lost with the
-//! process. A new release starts beside the one that runs and takes its requests over once it answers.
+//! All that belongs to a lane is found by its labels. What is to run of it is remembered: containers cannot tell how many there
+//! should be. Whatever differs from that is started anew beside what runs, and takes its requests over once it answers.
 
 mod addons;
+mod jobs;
 mod services;
 mod tasks;
+
+pub use jobs::SCHEDULER;
+pub use services::RunningContainer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,17 +19,19 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
-use super::labels::{BUILD, LANE, ROLE, ROLE_NETWORK, ROLE_SERVICE, ROLE_TASK, labels};
+use super::labels::{BUILD, LANE, ROLE, ROLE_JOB, ROLE_NETWORK, ROLE_SERVICE, ROLE_TASK, labels};
 use crate::domain::formation::Formation;
 use crate::domain::lane::{LaneKey, ServicesState, TaskKey};
 use crate::domain::launch::{BUILDPACK_LABEL, Launch, process, process_types, shell_command};
 use crate::domain::names::{BuildNumber, ProcessType};
 use crate::domain::namespace::Namespace;
+use crate::domain::place_record::PlaceRecord;
 use crate::ports::clock::Clock;
 use crate::ports::container_engine::{ContainerEngine, ContainerFacts, ContainerSpec, Labels};
 use crate::ports::failure::{Failure, chain};
 use crate::ports::parameters::ParameterStore;
 use crate::ports::place::{Place, TaskRequest, TaskStatus};
+use crate::ports::place_records::{PlaceRecords, remember};
 use crate::ports::routes::Routes;
 
 /// How long a process that is told to stop may take.
@@ -39,11 +45,12 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub struct ContainerPlace {
     engine: Arc<dyn ContainerEngine>,
     parameters: Arc<dyn ParameterStore>,
+    records: Arc<dyn PlaceRecords>,
     clock: Arc<dyn Clock>,
     routes: Arc<dyn Routes>,
     instance: String,
     web: reqwest::Client,
-    settle: Duration,
+    settle_time: Duration,
 }
 
 impl ContainerPlace {
@@ -56,6 +63,7 @@ impl ContainerPlace {
     pub fn new(
         engine: Arc<dyn ContainerEngine>,
         parameters: Arc<dyn ParameterStore>,
+        records: Arc<dyn PlaceRecords>,
         clock: Arc<dyn Clock>,
         routes: Arc<dyn Routes>,
         instance: &str,
@@ -68,13 +76,13 @@ impl ContainerPlace {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Failure::refused("make an HTTP client", error))?;
-        Ok(Self { engine, parameters, clock, routes, instance: instance.to_owned(), web, settle: SETTLE })
+        Ok(Self { engine, parameters, records, clock, routes, instance: instance.to_owned(), web, settle_time: SETTLE })
     }
 
     /// Sets how long the processes of a release have to stay up before it takes over.
     #[must_use]
-    pub fn with_settle_time(self, settle: Duration) -> Self {
-        Self { settle, ..self }
+    pub fn with_settle_time(self, settle_time: Duration) -> Self {
+        Self { settle_time, ..self }
     }
 
     /// The name of the app's private network.
@@ -108,6 +116,15 @@ impl ContainerPlace {
             env.extend(self.parameters.below(&path).await?);
         }
         Ok(env)
+    }
+
+    /// Changes what is remembered of a lane; `change` tells whether there is anything to write.
+    async fn remember(
+        &self,
+        lane: &LaneKey,
+        change: impl Fn(&mut PlaceRecord) -> bool,
+    ) -> Result<PlaceRecord, Failure> {
+        remember(self.records.as_ref(), lane, change).await
     }
 
     /// How to run a process type, or a command line, in an image.
@@ -164,7 +181,7 @@ impl Place for ContainerPlace {
     }
 
     async fn update_services(&self, lane: &LaneKey, formation: &Formation) -> Result<(), Failure> {
-        self.start_services(lane, formation.build, &formation.plan).await
+        self.bring_services(lane, formation).await
     }
 
     async fn services(&self, lane: &LaneKey, build: BuildNumber) -> Result<Option<ServicesState>, Failure> {
@@ -172,7 +189,9 @@ impl Place for ContainerPlace {
     }
 
     async fn remove(&self, lane: &LaneKey) -> Result<(), Failure> {
-        for role in [ROLE_SERVICE, ROLE_TASK] {
+        // First the record: what is looked at meanwhile is not missed.
+        self.remember(lane, |record| std::mem::take(record) != PlaceRecord::default()).await?;
+        for role in [ROLE_SERVICE, ROLE_TASK, ROLE_JOB] {
             let containers = self.engine.containers(&self.labelled(lane, role)).await?;
             self.retire(&containers).await?;
         }

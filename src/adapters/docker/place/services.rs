@@ -1,90 +1,194 @@
-//! Services: a container per process type and build; the new ones start beside the old.
+//! Services: a container per process; what differs from what is wanted starts beside what runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::super::labels::{BUILD, PROCESS, REVISION, ROLE_SERVICE, ROLE_TASK};
+use super::super::labels::{BUILD, PROCESS, REPLICA, REVISION, ROLE_SERVICE, ROLE_TASK};
 use super::{ContainerPlace, build_of};
-use crate::domain::lane::{LaneKey, ReleasePlan, ServicesState};
+use crate::domain::formation::{Formation, Size};
+use crate::domain::lane::{LaneKey, ServicesState};
 use crate::domain::launch::{Launch, WEB_PORT as PORT};
 use crate::domain::names::{BuildNumber, ProcessType};
+use crate::domain::namespace::Namespace;
+use crate::domain::place_record::{Jobs, Order, Ordered, PlaceRecord};
 use crate::ports::container_engine::{ContainerFacts, ContainerSpec, ContainerState};
 use crate::ports::failure::Failure;
 
-/// Seconds that a release has until all its processes run and its web process answers.
+/// Seconds that an order has until all its processes run and its web processes answer.
 const HEALTHY_WITHIN: u64 = 60;
 /// How many of its last lines explain why a process ended.
 const LAST_LINES: u32 = 20;
-/// The release that a container belongs to, by its place in the lane's sequence.
+/// Letters of a revision in the name of a container.
+const REVISION_LETTERS: usize = 8;
+/// The order that a container was made by, by its place in the lane's sequence.
 const SEQUENCE: &str = "packhorse.sequence";
 /// When a container was made.
 const SINCE: &str = "packhorse.since";
 
+/// One process that is to run.
+struct Slot {
+    build: BuildNumber,
+    process: ProcessType,
+    replica: u32,
+    revision: String,
+}
+
+impl Slot {
+    /// All that the services of a build are to run.
+    fn of(build: BuildNumber, services: &BTreeMap<ProcessType, Ordered>) -> Vec<Self> {
+        let slots = |(process, ordered): (&ProcessType, &Ordered)| {
+            let (process, revision) = (process.clone(), ordered.definition.clone());
+            let slot = move |replica| Self { build, process: process.clone(), replica, revision: revision.clone() };
+            (1..=ordered.count.unwrap_or(1)).map(slot)
+        };
+        services.iter().flat_map(slots).collect()
+    }
+
+    /// Tells whether a container is the one that is meant, whatever became of it.
+    fn is(&self, container: &ContainerFacts) -> bool {
+        let is = |label: &str, value: &str| container.labels.get(label).is_some_and(|found| found == value);
+        build_of(container) == Some(self.build)
+            && is(PROCESS, self.process.as_str())
+            && is(REVISION, &self.revision)
+            && number(container, REPLICA) == Some(self.replica.into())
+    }
+}
+
+/// A process that runs, for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunningContainer {
+    /// Its process type, with its number where it is not the first: `web`, `web.2`.
+    pub process: String,
+    /// The name of its container.
+    pub container: String,
+}
+
 impl ContainerPlace {
-    /// Starts the release's processes beside those that run.
-    pub(super) async fn start_services(
-        &self,
-        lane: &LaneKey,
-        build: BuildNumber,
-        plan: &ReleasePlan,
-    ) -> Result<(), Failure> {
-        let running = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
-        if running.iter().any(|container| number(container, SEQUENCE) > Some(plan.sequence)) {
+    /// Starts beside those that run the processes that a formation wants and that do not run. The order is noted before, so
+    /// that a late one changes nothing.
+    pub(super) async fn bring_services(&self, lane: &LaneKey, formation: &Formation) -> Result<(), Failure> {
+        let (build, sequence, now) = (formation.build, formation.plan.sequence, self.clock.now());
+        let wanted: BTreeSet<ProcessType> = formation.plan.services.keys().cloned().collect();
+        let in_time = |record: &PlaceRecord| !record.is_late(sequence);
+        let begun =
+            self.remember(lane, |record| in_time(record) && record.begin(build, sequence, &wanted, now)).await?;
+        if !in_time(&begun) {
             return Ok(());
         }
-        self.ensure_network(lane).await?;
-        let env = self.environment(lane).await?;
-        for (process, service) in &plan.services {
-            let begun = match self.service_spec(lane, build, plan, (process, &service.command), env.clone()).await {
-                Ok(container) => self.start_service(&container).await,
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = begun {
-                if !failure.is_passing() {
-                    self.withdraw(lane, build).await?;
-                }
-                return Err(failure);
+        match self.start_what_lacks(lane, formation).await {
+            Err(failure) if !failure.is_passing() => {
+                self.withdraw(lane, sequence).await?;
+                Err(failure)
             }
+            other => other,
+        }
+    }
+
+    async fn start_what_lacks(&self, lane: &LaneKey, formation: &Formation) -> Result<(), Failure> {
+        let (sequence, now) = (formation.plan.sequence, self.clock.now());
+        let specs = self.specs(lane, formation).await?;
+        let services = ordered(formation, &specs);
+        let record = self
+            .remember(lane, |record| {
+                let Some(order) = record.order.as_mut().filter(|order| order.sequence == sequence) else {
+                    return false;
+                };
+                let next = Order {
+                    asked: if order.services == services { order.asked } else { now },
+                    services: services.clone(),
+                    launcher: formation.plan.launcher,
+                    scheduler: Some(formation.plan.image.clone()),
+                    scheduler_size: Some(formation.scaling.of("scheduler").size),
+                    scheduled_tasks: formation.scheduled_tasks.clone(),
+                    ..order.clone()
+                };
+                std::mem::replace(order, next.clone()) != next
+            })
+            .await?;
+        // Somebody else may have begun a newer order meanwhile: that one counts.
+        let Some(order) = record.order.filter(|order| order.sequence == sequence) else { return Ok(()) };
+        self.ensure_network(lane).await?;
+        let found = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
+        for slot in Slot::of(order.build, &order.services) {
+            let Some(spec) = specs.get(&slot.process) else { continue };
+            self.fill(lane, &slot, spec, sequence, found.iter().find(|container| slot.is(container))).await?;
         }
         Ok(())
     }
 
-    /// What the container of one process is made from.
-    async fn service_spec(
+    /// Makes and starts the container of a process. One that ended before this order is made anew; one of this order is not,
+    /// so that whoever looks sees how it ended.
+    async fn fill(
         &self,
         lane: &LaneKey,
-        build: BuildNumber,
-        plan: &ReleasePlan,
-        (process, command): (&ProcessType, &str),
-        mut env: BTreeMap<String, SecretString>,
-    ) -> Result<ContainerSpec, Failure> {
-        let launch = self.launch(&plan.image, Some(process), command).await?;
-        if process.is_web() {
-            env.insert("PORT".to_owned(), PORT.to_string().into());
+        slot: &Slot,
+        spec: &ContainerSpec,
+        sequence: u64,
+        found: Option<&ContainerFacts>,
+    ) -> Result<(), Failure> {
+        let Slot { build, process, replica, revision } = slot;
+        let letters = revision.get(..REVISION_LETTERS).unwrap_or(revision);
+        let mut container = spec.clone();
+        container.name = self.name(lane, format_args!("{process}-{build}-{replica}-{letters}"));
+        container.labels.insert(REPLICA.to_owned(), replica.to_string());
+        match found {
+            Some(found) if found.state.is_running() => return Ok(()),
+            Some(found) if ended(&found.state).is_some() => {
+                if number(found, SEQUENCE) == Some(sequence) {
+                    return Ok(());
+                }
+                self.engine.remove(&found.name).await?;
+            }
+            _ => {}
         }
-        let mut labels = self.labelled(lane, ROLE_SERVICE);
-        labels.insert(BUILD.to_owned(), build.to_string());
-        labels.insert(PROCESS.to_owned(), process.to_string());
-        labels.insert(SEQUENCE.to_owned(), plan.sequence.to_string());
-        labels.insert(SINCE.to_owned(), self.clock.now().0.to_string());
-        labels.insert(REVISION.to_owned(), revision(&plan.image, &launch, &env));
-        Ok(ContainerSpec {
-            name: self.name(lane, format_args!("{process}-{build}")),
-            image: plan.image.clone(),
-            entrypoint: Some(launch.entrypoint),
-            command: Some(launch.arguments),
-            env,
-            networks: BTreeMap::from([(self.network(lane), vec![process.to_string()])]),
-            publish: process.is_web().then_some(PORT),
-            labels,
-            init: true,
-            ..ContainerSpec::default()
-        })
+        self.start_service(&container).await
+    }
+
+    /// What the containers of each process type are made from, but for their names.
+    async fn specs(
+        &self,
+        lane: &LaneKey,
+        formation: &Formation,
+    ) -> Result<BTreeMap<ProcessType, ContainerSpec>, Failure> {
+        let (plan, env) = (&formation.plan, self.environment(lane).await?);
+        let restarts = self.parameters.below(&Namespace::default().restarts_path(lane)).await?;
+        let mut specs = BTreeMap::new();
+        for (process, service) in &plan.services {
+            let launch = self.launch(&plan.image, Some(process), &service.command).await?;
+            let mut env = env.clone();
+            if process.is_web() {
+                env.insert("PORT".to_owned(), PORT.to_string().into());
+            }
+            let size = formation.scaling.of(process.as_str()).size;
+            let restart = restarts.get(process.as_str()).map_or("", |word| word.expose_secret());
+            let mut labels = self.labelled(lane, ROLE_SERVICE);
+            labels.insert(BUILD.to_owned(), formation.build.to_string());
+            labels.insert(PROCESS.to_owned(), process.to_string());
+            labels.insert(SEQUENCE.to_owned(), plan.sequence.to_string());
+            labels.insert(SINCE.to_owned(), self.clock.now().0.to_string());
+            labels.insert(REVISION.to_owned(), revision(&plan.image, &launch, &env, size, restart));
+            specs.insert(
+                process.clone(),
+                ContainerSpec {
+                    image: plan.image.clone(),
+                    entrypoint: Some(launch.entrypoint),
+                    command: Some(launch.arguments),
+                    env,
+                    networks: BTreeMap::from([(self.network(lane), vec![process.to_string()])]),
+                    publish: process.is_web().then_some(PORT),
+                    labels,
+                    init: true,
+                    memory: Some(size.memory),
+                    ..ContainerSpec::default()
+                },
+            );
+        }
+        Ok(specs)
     }
 
     async fn start_service(&self, container: &ContainerSpec) -> Result<(), Failure> {
@@ -99,107 +203,151 @@ impl ContainerPlace {
         }
     }
 
-    /// Tells whether a release runs as it would be started now: the same image, commands and variables, every process up
-    /// and none besides.
+    /// Tells whether a formation runs as it would be started now: the same image, commands, variables and numbers, every
+    /// process up and none besides.
     ///
     /// # Errors
     /// Fails when the engine, or the store of the variables, does not answer.
-    pub async fn runs(&self, lane: &LaneKey, build: BuildNumber, plan: &ReleasePlan) -> Result<bool, Failure> {
+    pub async fn runs(&self, lane: &LaneKey, formation: &Formation) -> Result<bool, Failure> {
         let all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
-        if all.len() != plan.services.len() {
-            return Ok(false);
-        }
-        let env = self.environment(lane).await?;
-        for (process, service) in &plan.services {
-            let wanted = self.service_spec(lane, build, plan, (process, &service.command), env.clone()).await?;
-            let same = all.iter().any(|found| {
-                found.name == wanted.name
-                    && found.state.is_running()
-                    && found.labels.get(REVISION) == wanted.labels.get(REVISION)
-            });
-            if !same {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let specs = self.specs(lane, formation).await?;
+        let slots = Slot::of(formation.build, &ordered(formation, &specs));
+        let filled = |slot: &Slot| all.iter().any(|container| slot.is(container) && container.state.is_running());
+        Ok(all.len() == slots.len() && slots.iter().all(filled))
     }
 
     /// Sends requests to the live release if all of it still runs, and takes everything else away: what somebody left who
-    /// was killed. Tells whether it runs.
+    /// was killed. Tells whether it runs. Settings that have changed meanwhile are not followed here.
     ///
     /// # Errors
     /// Fails when the engine does not answer.
-    pub async fn adopt(&self, lane: &LaneKey, live: Option<(BuildNumber, &ReleasePlan)>) -> Result<bool, Failure> {
+    pub async fn adopt(&self, lane: &LaneKey, live: Option<&Formation>) -> Result<bool, Failure> {
         let all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
         let (runs, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|container| {
-            container.state.is_running() && live.is_some_and(|(build, _)| build_of(container) == Some(build))
+            container.state.is_running() && live.is_some_and(|live| build_of(container) == Some(live.build))
         });
         self.retire(&rest).await?;
-        let web = runs.iter().find(|container| is_web(container));
-        let whole = live.is_some_and(|(_, plan)| plan.services.len() == runs.len());
-        let answers = match web {
-            Some(web) if whole => match self.answers(web).await {
-                Some(address) => {
-                    self.routes.point_to(lane, address).await;
-                    true
-                }
-                None => false,
-            },
-            _ => whole,
-        };
-        if !answers {
-            self.retire(&runs).await?;
+        let whole = live.is_some_and(|live| {
+            live.plan.services.keys().all(|process| {
+                let wanted = live.scaling.of(process.as_str()).min;
+                wanted == 0
+                    || runs.iter().any(|found| found.labels.get(PROCESS).is_some_and(|it| it == process.as_str()))
+            })
+        });
+        let web: Vec<_> = runs.iter().filter(|container| is_web(container)).collect();
+        let answers = if whole { self.all_answer(&web).await } else { None };
+        match &answers {
+            Some(addresses) => self.routes.point_to(lane, addresses).await,
+            None => self.retire(&runs).await?,
         }
-        Ok(answers)
+        Ok(answers.is_some())
     }
 
-    /// Looks at a release: healthy ones take over, broken ones are taken away again.
+    /// Looks at the order of a build: healthy processes take over, and where one is broken all that the order has started is
+    /// taken away again.
     pub(super) async fn look_at_services(
         &self,
         lane: &LaneKey,
         build: BuildNumber,
     ) -> Result<Option<ServicesState>, Failure> {
-        let all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
-        let (new, old): (Vec<_>, Vec<_>) = all.into_iter().partition(|container| build_of(container) == Some(build));
-        if new.is_empty() {
+        let (record, _) = self.records.load(lane).await?;
+        if let Some((failed, cause)) = &record.failed
+            && *failed == build
+        {
+            return Ok(Some(ServicesState::Failed { cause: cause.clone() }));
+        }
+        let Some(order) = record.order.filter(|order| order.build == build) else {
             return Ok(Some(ServicesState::Failed { cause: "its processes are gone".to_owned() }));
-        }
-        for container in &new {
-            if let Some(what) = ended(&container.state) {
-                let cause = self.explain(container, &what).await;
-                self.withdraw(lane, build).await?;
-                return Ok(Some(ServicesState::Failed { cause }));
-            }
-        }
-        let since = new.iter().filter_map(|container| number(container, SINCE)).max().unwrap_or_default();
-        let age = self.clock.now().0.saturating_sub(since);
-        let web = new.iter().find(|container| is_web(container));
-        let address = match web {
-            Some(web) => self.answers(web).await,
-            None => None,
         };
-        if web.is_none() || address.is_some() {
-            if !self.stay_up(&new, age).await {
-                // Whoever looks next sees which one ended, and why.
-                return Ok(None);
-            }
-            if let Some(address) = address {
-                self.routes.point_to(lane, address).await;
-            }
-            self.retire(&old).await?;
-            self.forget_tasks(lane, build).await?;
-            return Ok(Some(ServicesState::Steady));
-        }
-        if age <= HEALTHY_WITHIN {
+        if order.scheduler.is_none() {
+            // It was begun, and what it wants is not known yet.
             return Ok(None);
         }
-        let what = format!("did not answer on port {PORT} (variable PORT) within {HEALTHY_WITHIN} s");
-        let cause = match web {
-            Some(web) => self.explain(web, &what).await,
-            None => what,
+        let mut all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
+        let slots = Slot::of(order.build, &order.services);
+        let wanted: Vec<ContainerFacts> =
+            all.extract_if(.., |container| slots.iter().any(|slot| slot.is(container))).collect();
+        for container in &wanted {
+            if let Some(what) = ended(&container.state) {
+                let cause = self.explain(container, &what).await;
+                return self.give_up(lane, &order, cause).await;
+            }
+        }
+        let made = wanted.iter().filter(|container| number(container, SEQUENCE) == Some(order.sequence));
+        let since = made.filter_map(|container| number(container, SINCE)).max();
+        let now = self.clock.now().0;
+        let overdue = now.saturating_sub(since.unwrap_or_default().max(order.asked.0)) > HEALTHY_WITHIN;
+        if wanted.len() < slots.len() {
+            return if overdue {
+                self.give_up(lane, &order, "its processes are gone".to_owned()).await
+            } else {
+                Ok(None)
+            };
+        }
+        let web: Vec<_> = wanted.iter().filter(|container| is_web(container)).collect();
+        let Some(addresses) = self.all_answer(&web).await else {
+            if !overdue {
+                return Ok(None);
+            }
+            let what = format!("did not answer on port {PORT} (variable PORT) within {HEALTHY_WITHIN} s");
+            let cause = match web.last() {
+                Some(web) => self.explain(web, &what).await,
+                None => what,
+            };
+            return self.give_up(lane, &order, cause).await;
         };
-        self.withdraw(lane, build).await?;
+        let age = since.map_or(u64::MAX, |since| now.saturating_sub(since));
+        if !self.stay_up(&wanted, age).await {
+            // Whoever looks next sees which one ended, and why.
+            return Ok(None);
+        }
+        self.routes.point_to(lane, &addresses).await;
+        self.retire(&all).await?;
+        self.forget_tasks(lane, build).await?;
+        self.settle(lane, &order).await?;
+        Ok(Some(ServicesState::Steady))
+    }
+
+    /// Notes that an order runs, and that its jobs are those that run by the clock.
+    async fn settle(&self, lane: &LaneKey, order: &Order) -> Result<(), Failure> {
+        let now = self.clock.now();
+        self.remember(lane, |record| {
+            if record.order.as_ref() != Some(order) {
+                return false;
+            }
+            let before = record.clone();
+            record.end_well();
+            record.jobs = Some(Jobs {
+                build: order.build,
+                image: order.scheduler.clone().unwrap_or_default(),
+                size: order.scheduler_size.unwrap_or_default(),
+                tasks: order.scheduled_tasks.clone(),
+                until: before.jobs.as_ref().map_or(now, |jobs| jobs.until),
+            });
+            before != *record
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Takes away what an order has started; what ran before it runs on.
+    async fn give_up(&self, lane: &LaneKey, order: &Order, cause: String) -> Result<Option<ServicesState>, Failure> {
+        self.withdraw(lane, order.sequence).await?;
+        self.remember(lane, |record| {
+            let same = record.order.as_ref().is_some_and(|known| known.sequence == order.sequence);
+            if same && record.failed.is_none() {
+                record.end_badly(&cause);
+                return true;
+            }
+            false
+        })
+        .await?;
         Ok(Some(ServicesState::Failed { cause }))
+    }
+
+    /// Returns where web processes answer, whatever they answer; nothing when one of them does not.
+    async fn all_answer(&self, web: &[&ContainerFacts]) -> Option<Vec<SocketAddr>> {
+        join_all(web.iter().map(|web| self.answers(web))).await.into_iter().collect()
     }
 
     /// Returns where a web process answers, whatever it answers; nothing when it does not.
@@ -210,8 +358,11 @@ impl ContainerPlace {
 
     /// Waits for what is left of the time that a release has to stay up; tells whether all its processes did.
     async fn stay_up(&self, containers: &[ContainerFacts], age: u64) -> bool {
+        if containers.is_empty() {
+            return true;
+        }
         let ends = containers.iter().map(|container| self.engine.wait(&container.name));
-        let rest = self.settle.saturating_sub(Duration::from_secs(age));
+        let rest = self.settle_time.saturating_sub(Duration::from_secs(age));
         tokio::time::timeout(rest, select_all(ends)).await.is_err()
     }
 
@@ -227,10 +378,10 @@ impl ContainerPlace {
         }
     }
 
-    /// Takes the processes of one build away.
-    async fn withdraw(&self, lane: &LaneKey, build: BuildNumber) -> Result<(), Failure> {
+    /// Takes the processes away that one order has started.
+    async fn withdraw(&self, lane: &LaneKey, sequence: u64) -> Result<(), Failure> {
         let all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
-        let own: Vec<_> = all.into_iter().filter(|container| build_of(container) == Some(build)).collect();
+        let own: Vec<_> = all.into_iter().filter(|container| number(container, SEQUENCE) == Some(sequence)).collect();
         self.retire(&own).await
     }
 
@@ -247,24 +398,43 @@ impl ContainerPlace {
     ///
     /// # Errors
     /// Fails when the engine does not answer.
-    pub async fn ended_by_itself(&self, lane: &LaneKey, process: &str, name: &str) -> Result<Option<i64>, Failure> {
-        let state = self.engine.container(name).await?.map(|container| container.state);
-        let replaced = self.running(lane).await?.contains_key(process);
+    pub async fn ended_by_itself(&self, lane: &LaneKey, was: &RunningContainer) -> Result<Option<i64>, Failure> {
+        let state = self.engine.container(&was.container).await?.map(|container| container.state);
+        let replaced = self.running(lane).await?.iter().any(|other| other.process == was.process);
         Ok(match state {
             Some(ContainerState::Exited { code }) if !replaced => Some(code),
             _ => None,
         })
     }
 
-    /// The names of the containers that run a lane's services, by process type.
+    /// The containers that run a lane's services.
     ///
     /// # Errors
     /// Fails when the engine does not answer.
-    pub async fn running(&self, lane: &LaneKey) -> Result<BTreeMap<String, String>, Failure> {
+    pub async fn running(&self, lane: &LaneKey) -> Result<Vec<RunningContainer>, Failure> {
         let all = self.engine.containers(&self.labelled(lane, ROLE_SERVICE)).await?;
         let running = all.into_iter().filter(|container| container.state.is_running());
-        Ok(running.filter_map(|container| Some((container.labels.get(PROCESS)?.clone(), container.name))).collect())
+        let named = running.filter_map(|container| {
+            let process = container.labels.get(PROCESS)?;
+            let process = match number(&container, REPLICA) {
+                Some(replica) if replica > 1 => format!("{process}.{replica}"),
+                _ => process.clone(),
+            };
+            Some(RunningContainer { process, container: container.name })
+        });
+        Ok(named.collect())
     }
+}
+
+/// The services of an order, from what their containers are made from.
+fn ordered(formation: &Formation, specs: &BTreeMap<ProcessType, ContainerSpec>) -> BTreeMap<ProcessType, Ordered> {
+    let service = |(process, spec): (&ProcessType, &ContainerSpec)| {
+        let definition = spec.labels.get(REVISION).cloned().unwrap_or_default();
+        // Nobody measures the load here: of a range, the fewest run.
+        let count = Some(formation.scaling.of(process.as_str()).min);
+        (process.clone(), Ordered { definition, count, before: None })
+    };
+    specs.iter().map(service).collect()
 }
 
 fn ended(state: &ContainerState) -> Option<String> {
@@ -281,11 +451,12 @@ fn is_web(container: &ContainerFacts) -> bool {
 }
 
 /// A digest of all that a process is started from. Values are part of it: who may see the label may see them anyway.
-fn revision(image: &str, launch: &Launch, env: &BTreeMap<String, SecretString>) -> String {
+fn revision(image: &str, launch: &Launch, env: &BTreeMap<String, SecretString>, size: Size, restart: &str) -> String {
     let mut hash = Sha256::new();
+    let memory = size.memory.to_string();
     let variables = env.iter().flat_map(|(name, value)| [name.as_str(), value.expose_secret()]);
     let launch = launch.entrypoint.iter().chain(&launch.arguments).map(String::as_str);
-    for part in [image].into_iter().chain(launch).chain(variables) {
+    for part in [image, &memory, restart].into_iter().chain(launch).chain(variables) {
         // With the length, so that no two lists of parts run together.
         hash.update(part.len().to_le_bytes());
         hash.update(part);

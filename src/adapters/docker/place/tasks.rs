@@ -37,6 +37,7 @@ impl ContainerPlace {
             networks: BTreeMap::from([(network, Vec::new())]),
             labels,
             init: true,
+            memory: Some(formation.scaling.of(key.kind.as_str()).size.memory),
             ..ContainerSpec::default()
         };
         if made.is_none() {

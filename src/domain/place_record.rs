@@ -1,10 +1,10 @@
-//! What is remembered of a lane's place on ECS, since ECS itself cannot be asked for it.
+//! What is remembered of a lane's place, since neither ECS nor Docker can be asked for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::formation::ScheduledTask;
+use crate::domain::formation::{ScheduledTask, Size};
 use crate::domain::lane::TaskKey;
 use crate::domain::names::{BuildNumber, EpochSeconds, ProcessType};
 
@@ -28,6 +28,24 @@ pub struct PlaceRecord {
     pub retired: BTreeSet<String>,
     /// Tasks by their names, with their ARNs.
     pub tasks: BTreeMap<String, TaskRecord>,
+    /// What runs by the clock, at a place that keeps the time itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Jobs>,
+}
+
+/// What runs by the clock of a place that has no schedules: the jobs of the release that was seen steady last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jobs {
+    /// The release's build.
+    pub build: BuildNumber,
+    /// Its image.
+    pub image: String,
+    /// What each run gets.
+    pub size: Size,
+    /// When which command runs.
+    pub tasks: Vec<ScheduledTask>,
+    /// Whatever was due up to this moment was started.
+    pub until: EpochSeconds,
 }
 
 /// An order to bring the services to a release.
@@ -43,8 +61,11 @@ pub struct Order {
     pub services: BTreeMap<ProcessType, Ordered>,
     /// Whether its image's launcher sets up the environment of commands.
     pub launcher: bool,
-    /// The task definition of what runs by the clock.
+    /// The task definition of what runs by the clock, or its image.
     pub scheduler: Option<String>,
+    /// What each run of it gets, where `scheduler` does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_size: Option<Size>,
     /// What runs by the clock.
     pub scheduled_tasks: Vec<ScheduledTask>,
 }
@@ -52,8 +73,11 @@ pub struct Order {
 /// What one service was brought to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ordered {
-    /// The ARN of the task definition.
+    /// The ARN of the task definition, or a digest of all that its processes are made from.
     pub definition: String,
+    /// How many processes, where the place itself counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
     /// The one before, to which it goes back when another service of the release fails.
     pub before: Option<String>,
 }
@@ -95,8 +119,16 @@ impl PlaceRecord {
         }
         self.services.extend(services.iter().cloned());
         if self.order.as_ref().is_none_or(|order| order.sequence != sequence) {
-            let (services, launcher, scheduler, scheduled_tasks) = (BTreeMap::new(), true, None, Vec::new());
-            self.order = Some(Order { build, sequence, asked: now, services, launcher, scheduler, scheduled_tasks });
+            self.order = Some(Order {
+                build,
+                sequence,
+                asked: now,
+                services: BTreeMap::new(),
+                launcher: true,
+                scheduler: None,
+                scheduler_size: None,
+                scheduled_tasks: Vec::new(),
+            });
         }
         before != *self
     }
@@ -112,7 +144,7 @@ impl PlaceRecord {
     pub fn end_badly(&mut self, cause: &str) {
         let Some(order) = &self.order else { return };
         self.failed = Some((order.build, cause.to_owned()));
-        for Ordered { definition, before } in order.services.values() {
+        for Ordered { definition, before, .. } in order.services.values() {
             if let Some(before) = before {
                 self.retired.remove(before);
                 self.retired.insert(definition.clone());
@@ -172,7 +204,7 @@ mod tests {
         let web: ProcessType = "web".parse().unwrap();
         record.begin(BuildNumber(9), 5, &BTreeSet::from([web.clone()]), EpochSeconds(0));
         record.retired.insert("web:1".to_owned());
-        let ordered = Ordered { definition: "web:2".to_owned(), before: Some("web:1".to_owned()) };
+        let ordered = Ordered { definition: "web:2".to_owned(), count: None, before: Some("web:1".to_owned()) };
         record.order.as_mut().unwrap().services.insert(web, ordered);
         let mut failed = record.clone();
         assert_eq!(record.unneeded(), ["web:1"]);
