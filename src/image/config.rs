@@ -87,6 +87,14 @@ pub struct RuntimeConfig {
     pub other: BTreeMap<String, Value>,
 }
 
+impl RuntimeConfig {
+    /// Returns the folders whose content outlives a container, unless it is told otherwise: the image's volumes.
+    pub fn volumes(&self) -> Vec<String> {
+        let declared = self.other.get("Volumes").and_then(Value::as_object);
+        declared.map(|volumes| volumes.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
 /// What made a layer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {

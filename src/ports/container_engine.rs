@@ -59,6 +59,8 @@ pub struct ContainerSpec {
     pub labels: Labels,
     /// Folders and files of this machine, mounted at a path inside, read-only.
     pub mounts: BTreeMap<PathBuf, String>,
+    /// Folders inside that lie in memory, empty at first; they take the place of volumes of the image.
+    pub in_memory: Vec<String>,
     /// Whether a small init process reaps orphans and forwards signals.
     pub init: bool,
     /// The most memory that it may use, in MiB; without one, what the machine has.

@@ -40,16 +40,18 @@ impl Addons<'_> {
         let image = addon.image.clone().unwrap_or_else(|| rules.image.to_owned());
         let failed = |reason: String| TestBedError::Addon { addon: addon.kind.as_str().to_owned(), reason };
         let name = format!("{}-{}", self.name, rules.suffix);
-        let container = ContainerSpec {
-            name: name.clone(),
-            image: image.clone(),
-            env: rules.env.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect(),
-            networks: BTreeMap::from([(self.name.to_owned(), vec![rules.alias.to_owned()])]),
-            labels: self.labels.clone(),
-            ..ContainerSpec::default()
-        };
         let begin = async {
             self.engine.ensure_image(&image).await?;
+            let container = ContainerSpec {
+                name: name.clone(),
+                image: image.clone(),
+                env: rules.env.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect(),
+                networks: BTreeMap::from([(self.name.to_owned(), vec![rules.alias.to_owned()])]),
+                labels: self.labels.clone(),
+                // Nobody wants the data of a test afterwards: on a disk it only takes time, not least to be removed.
+                in_memory: self.engine.image(&image).await?.config.config.volumes(),
+                ..ContainerSpec::default()
+            };
             self.engine.create(&container).await?;
             self.engine.start(&name).await
         };

@@ -202,6 +202,7 @@ fn body(container: &ContainerSpec) -> ContainerCreateBody {
     };
     let binds = container.mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));
     host.binds = Some(binds.collect());
+    host.tmpfs = Some(container.in_memory.iter().map(|folder| (folder.clone(), String::new())).collect());
     let port = container.publish.map(|port| format!("{port}/tcp"));
     if let Some(port) = &port {
         let binding = PortBinding { host_ip: Some(Ipv4Addr::LOCALHOST.to_string()), host_port: Some(String::new()) };
