@@ -8,6 +8,7 @@ use packhorse::adapters::docker::{ContainerTestBed, Docker};
 use packhorse::adapters::process::Stop;
 use packhorse::domain::addons::test_name;
 use packhorse::domain::manifest::AddonKind;
+use packhorse::ports::container_engine::ContainerEngine;
 use packhorse::ports::test_bed::{AddonRequest, TestBed, TestBedError, TestRun};
 
 use crate::support::docker::{Broom, SHELL_IMAGE, docker, engine, random_name};
@@ -62,6 +63,18 @@ async fn tests_reach_their_add_ons_which_are_ready_and_nothing_is_left() {
     bed.remove(&build_id).await.unwrap();
     bed.remove(&build_id).await.unwrap();
     assert_eq!(left_behind(&build_id), "");
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
+async fn what_an_add_on_would_keep_in_volumes_lies_in_memory() {
+    let (build_id, _broom) = build_id();
+    let (engine, bed) = bed().await;
+    bed.start(&build_id, &[addon(AddonKind::Postgres, None)]).await.unwrap();
+    let container = format!("{}-db", test_name(&build_id));
+    let in_memory = "grep -q ' /var/lib/postgresql/data tmpfs ' /proc/mounts";
+    assert_eq!(engine.exec(&container, &["sh", "-c", in_memory]).await.unwrap(), 0);
+    bed.remove(&build_id).await.unwrap();
 }
 
 #[tokio::test]
