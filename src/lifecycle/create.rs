@@ -17,6 +17,7 @@ use super::exit::ExitCode;
 use super::export::{self, Cached, CnbUser, Export, ExportError, Exported, Launcher, Origin};
 use super::folders::Folders;
 use super::log::Log;
+use super::looked::Looked;
 use super::order::{OrderFile, SystemFile, with_system};
 use super::restore::{self, Left, RestoreError, with_causes};
 use super::site::Site;
@@ -167,10 +168,12 @@ impl Create<'_> {
             log.phase("BUILDING");
             let built = build::build(&site, &store, &group, plan, variables).await?;
             self.executor.end_strays().await.map_err(CreateError::Strays)?;
-            Ok((group, found, restored, built))
+            let is_handed_over = self.cache.is_some_and(|cache| cache.handover().is_some());
+            let looked = Looked::at(&site, &group, self.user, restored, is_handed_over).await;
+            Ok((group, found, looked, built))
         };
         let (base, made) = futures_util::future::join(base, made).await;
-        let (group, found, restored, built) = made?;
+        let (group, found, looked, built) = made?;
 
         log.phase("EXPORTING");
         base?;
@@ -187,7 +190,7 @@ impl Create<'_> {
             run_image_names,
             previous: self.previous,
             previous_layers: &previous_layers,
-            restored: &restored,
+            looked: &looked,
             cache: self.cache.zip(found.as_ref()),
             kept: kept.as_ref(),
             launcher: self.launcher.clone(),
@@ -208,7 +211,7 @@ impl Create<'_> {
                 cache,
                 found: found.as_ref(),
                 set,
-                restored: &restored,
+                looked: &looked,
                 previous: self.previous,
                 exported: &exported,
                 packer: &self.packer,

@@ -74,6 +74,12 @@ pub struct Folders {
 }
 
 impl Folders {
+    /// To whom files on this machine belong that buildpacks make, or that are made for them.
+    pub fn owner_on_disk(&self) -> Owner {
+        let own = || Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        self.owner.unwrap_or_else(own)
+    }
+
     /// The folders of a builder image in which the engine itself runs, under their usual names.
     pub fn in_place(scratch: impl Into<PathBuf>, owner: Option<Owner>) -> Self {
         Self {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::image::Digest;
+
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -20,6 +22,9 @@ pub trait Log: Send + Sync {
 
     /// Output of a buildpack's build as it comes, in pieces that end anywhere.
     fn output(&self, bytes: &[u8]);
+
+    /// The image is where it goes, under this digest; the cache is still to be written.
+    fn exported(&self, _digest: &Digest) {}
 }
 
 impl dyn Log + '_ {

@@ -21,6 +21,7 @@ pub mod inside;
 pub mod labels;
 pub mod layer_dir;
 pub mod log;
+pub mod looked;
 pub mod metadata;
 pub mod order;
 pub mod plan;

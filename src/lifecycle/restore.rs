@@ -46,18 +46,10 @@ pub struct Left<'a> {
     pub skip_layers: bool,
 }
 
-/// Layers that were restored from the cache, as they were when nobody had touched them yet.
+/// Layers that were restored from the cache, by their paths inside, as they were when nobody had touched them yet.
 #[derive(Debug, Default)]
 pub struct Restored {
-    layers: BTreeMap<PathBuf, (Digest, StatManifest)>,
-}
-
-impl Restored {
-    /// Returns the digest of a layer that is as it was restored, without reading it. `None` wherever there is a doubt.
-    pub fn untouched(&self, layer: &LayerFolder) -> Option<&Digest> {
-        let (digest, manifest) = self.layers.get(&layer.path)?;
-        manifest.fits(layer).then_some(digest)
-    }
+    pub(super) layers: BTreeMap<PathBuf, (Digest, StatManifest)>,
 }
 
 static NOTHING: CacheMetadata = CacheMetadata { sbom: Sha { sha: String::new() }, buildpacks: Vec::new() };
@@ -196,6 +188,10 @@ async fn restore_data(
 ) -> Result<Option<(PathBuf, (Digest, StatManifest))>, RestoreError> {
     site.log.info(format_args!("Restoring data for \"{id}\" from cache"));
     let layer = export::folder(site.folders, user, path.clone());
+    if let Some((digest, manifest)) = take_folder(site, cache, &layer, &sha).await {
+        site.log.debug(format_args!("\"{id}\" is the folder that an earlier build left"));
+        return Ok(Some((path, (digest, manifest))));
+    }
     match unpack_layer(site, cache, found, &sha, Some(layer)).await {
         Ok(manifest) => {
             let digest: Option<Digest> = sha.parse().ok();
@@ -207,6 +203,22 @@ async fn restore_data(
             Ok(None)
         }
     }
+}
+
+/// Takes a layer's folder as an earlier build left it, where it is still that.
+async fn take_folder(
+    site: &Site<'_>,
+    cache: &LayerCache,
+    layer: &LayerFolder,
+    sha: &str,
+) -> Option<(Digest, StatManifest)> {
+    let (handover, digest) = (cache.handover()?.clone(), sha.parse::<Digest>().ok()?);
+    let (layer, owner) = (layer.clone(), site.folders.owner_on_disk());
+    let taken = tokio::task::spawn_blocking(move || {
+        let manifest = handover.take(&digest, &layer, owner)?;
+        Some((digest, manifest))
+    });
+    taken.await.ok().flatten()
 }
 
 /// Unpacks a layer and checks it; then looks how it lies there, where it is one that would be the same archive again.

@@ -11,7 +11,7 @@ use crate::cli::Ran;
 #[cfg(feature = "aws")]
 use crate::support::aws::Bucket;
 use crate::support::docker::docker;
-use crate::support::embedded::{Bench, config, copy_to_layout, layers, only_for_arm, start_and_wait_for};
+use crate::support::embedded::{Bench, config, copy_to_layout, layers, lose_a_layer, only_for_arm, start_and_wait_for};
 use crate::support::parts;
 use crate::support::sandbox::processes_with;
 #[cfg(feature = "aws")]
@@ -196,6 +196,110 @@ fn variables_reach_buildpacks_and_nothing_else() {
     }
 }
 
+/// A layer that is launched only, and taken over unseen from the image before where there is one.
+const LAUNCHES: &str = "layer=$CNB_LAYERS_DIR/launched\n\
+    [ -e $layer.toml ] || { echo made anew; mkdir $layer; echo one >$layer/file; }\n\
+    echo 'types = { launch = true }' >$layer.toml";
+
+#[tokio::test]
+#[ignore = "needs the registry"]
+async fn layers_that_the_registry_has_lost_are_made_anew() {
+    let bench = Bench::small().with_buildpack("launches", LAUNCHES);
+    let flags = ["--engine", "embedded", "--buildpack", "./launches", "--network", "own"];
+    let first = bench.publish("1", &flags);
+    assert!(first.stderr.contains("there is no network `own` without Docker"), "{first}");
+    let second = bench.publish("1", &flags);
+    assert!(!second.stderr.contains("made anew"), "{second}");
+    lose_a_layer(&bench.tag("1"), "Layer: 'launched'").await;
+    let third = bench.publish("1", &flags);
+    assert!(third.stderr.contains("made anew") && third.stderr.contains("has lost 1 of the layers"), "{third}");
+    assert_eq!(third.stdout, first.stdout);
+    // One that is made in each build is only made again.
+    lose_a_layer(&bench.tag("1"), "Application Layer").await;
+    let fourth = bench.publish("1", &flags);
+    assert!(!fourth.stderr.contains("made anew"), "{fourth}");
+    assert_eq!(fourth.stdout, first.stdout);
+}
+
+/// Makes a cached layer once, and says which file on disk it finds in it. What the app asks for is done to the layer in place.
+const KEEPS: &str = "layer=$CNB_LAYERS_DIR/kept\n\
+    [ -d $layer ] || { echo made anew; mkdir $layer; echo one >$layer/file; ln -s file $layer/link; }\n\
+    echo 'types = { launch = true, cache = true, build = true }' >$layer.toml\n\
+    echo \"inode $(stat -c %i $layer/file)\"\n\
+    if [ -e wait ]; then echo begun; exec sleep 1000; fi\n\
+    if [ -e change ]; then echo two >$layer/file; fi";
+const KEEP: [&str; 5] = ["--engine", "embedded", "--buildpack", "./keeps", "--verbose"];
+
+/// The file that a build of [`KEEPS`] found in its layer.
+fn inode(ran: &Ran) -> String {
+    ran.stderr.split("inode ").nth(1).unwrap_or_else(|| panic!("{ran}")).lines().next().unwrap().to_owned()
+}
+
+/// Tells whether a build got the layer's folder as the one before had left it.
+fn was_moved(ran: &Ran) -> bool {
+    ran.stderr.contains("\"test/keeps:kept\" is the folder that an earlier build left")
+}
+
+#[test]
+#[ignore = "needs the registry, and root"]
+fn the_folder_of_a_cached_layer_is_moved_from_build_to_build() {
+    for bench in [Bench::small(), Bench::small().of_a_stranger()] {
+        let bench = bench.with_buildpack("keeps", KEEPS);
+        let first = bench.publish("1", &KEEP);
+        assert!(first.stderr.contains("made anew") && !was_moved(&first), "{first}");
+        let second = bench.publish("1", &KEEP);
+        assert!(was_moved(&second) && !second.stderr.contains("Adding layer"), "{second}");
+        assert_eq!((inode(&second), &second.stdout), (inode(&first), &first.stdout));
+        // Without what was handed over it is unpacked, and the same image.
+        fs::remove_dir_all(bench.path("cache/handed")).unwrap();
+        let third = bench.publish("1", &KEEP);
+        assert!(!was_moved(&third) && !third.stderr.contains("made anew"), "{third}");
+        assert_eq!(third.stdout, first.stdout);
+        assert!(was_moved(&bench.publish("1", &KEEP)));
+        assert_eq!(bench.left(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs the registry"]
+fn a_layer_changed_in_place_is_what_it_was_changed_to_whether_it_was_moved_or_unpacked() {
+    let images = [true, false].map(|is_moved| {
+        let bench = Bench::small().with_buildpack("keeps", KEEPS);
+        bench.publish("1", &KEEP);
+        bench.write("change", "");
+        let mut images = Vec::new();
+        for _ in 0..2 {
+            if !is_moved {
+                fs::remove_dir_all(bench.path("cache/handed")).unwrap();
+            }
+            let ran = bench.publish("1", &KEEP);
+            assert_eq!(was_moved(&ran), is_moved, "{ran}");
+            images.push(ran.stdout.split("  ").nth(1).unwrap().to_owned());
+        }
+        images
+    });
+    assert_eq!(images[0], images[1]);
+    assert_eq!(images[0][0], images[0][1]);
+}
+
+#[test]
+#[ignore = "needs the registry"]
+fn a_build_that_is_killed_with_the_folder_costs_the_next_one_the_time_to_unpack() {
+    let bench = Bench::small().with_buildpack("keeps", KEEPS);
+    let first = bench.publish("1", &KEEP);
+    bench.write("wait", "");
+    let tag = bench.tag("1");
+    let mut child =
+        start_and_wait_for(bench.image_build(&[&KEEP[..], &["--publish", "--tag", &tag]].concat()), "begun");
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    fs::remove_file(bench.app().join("wait")).unwrap();
+    let second = bench.publish("1", &KEEP);
+    assert!(!was_moved(&second) && !second.stderr.contains("made anew"), "{second}");
+    assert_eq!(second.stdout, first.stdout);
+    assert!(was_moved(&bench.publish("1", &KEEP)));
+}
+
 /// An app whose build says that it has begun and then waits, with a text by which its processes are found.
 fn endless(marker: &str) -> Bench {
     Bench::small()
@@ -264,6 +368,8 @@ fn what_cannot_be_built_is_told_with_its_way_out() {
         insta::assert_snapshot!("no_builder", told(&no_builder, &[]));
         let flags = ["--buildpack", "urn:cnb:builder:no/such"];
         insta::assert_snapshot!("buildpack_missing", told(&parts::builder(), &flags));
+        let offline = told(&parts::builder(), &["--network", "none"]);
+        assert!(offline.contains("buildpacks have the machine's network, and `none` is asked for"), "{offline}");
         fs::remove_file(bench.app().join("Procfile")).unwrap();
         insta::assert_snapshot!("nothing_detected", told(&parts::builder(), &[]));
     });

@@ -196,6 +196,17 @@ pub(crate) async fn only_for_arm(image: &str, name: &str) {
     client.put_manifest(&to, media_type::OCI_INDEX, index.to_string().into()).await.unwrap();
 }
 
+/// Takes the layer of this history away from the registry, though its image has it.
+pub(crate) async fn lose_a_layer(image: &str, created_by: &str) {
+    let name = image.parse::<ImageReference>().unwrap();
+    let image = ImageSource::image(&client(), &name, &Platform::host()).await.unwrap().unwrap();
+    let history = layers(&image.config);
+    let (_, (_, blob)) =
+        history.iter().zip(image.layers()).find(|((_, made_by), _)| made_by.starts_with(created_by)).unwrap();
+    let url = format!("http://{}/v2/{}/blobs/{}", name.registry(), name.repository().path(), blob.digest);
+    assert!(Command::new("curl").args(["-sf", "-X", "DELETE", &url]).status().unwrap().success());
+}
+
 /// Each layer's digest with what history says of it, to be compared as a whole.
 pub(crate) fn layers(config: &ImageConfig) -> Vec<(String, String)> {
     let history = config.history.iter().filter(|step| !step.empty_layer).map(|step| step.created_by.clone());

@@ -13,7 +13,7 @@ use packhorse::image::{
     Descriptor, Digest, ImageDraft, ImageError, ImageReference, ImageSource, ImageTarget, Layout, NewImage, Platform,
     Stored,
 };
-use packhorse::lifecycle::cache::LayerCache;
+use packhorse::lifecycle::cache::{Handover, LayerCache};
 use packhorse::lifecycle::create::Create;
 use packhorse::lifecycle::export::{CnbUser, Exported, Launcher, Origin};
 use packhorse::lifecycle::log::{Level, Log};
@@ -75,7 +75,8 @@ impl MadeBuild {
         let (layout, run_name) = (Layout::at(self.folder.join("run")), "test/run:1".parse().unwrap());
         let run_image = self.run_image(&layout, &run_name).await;
         let previous_image = previous.image(name, &Platform::host()).await.unwrap();
-        let cache = LayerCache::new(&self.cache);
+        let handed = Handover::below(self.folder.join("handed"), |path| fs::remove_dir_all(path));
+        let cache = LayerCache::new(&self.cache).with_handover(handed);
         let stepped = Stepped { target, steps: &self.steps };
         let create = Create {
             folders: &folders,

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use serde::Deserialize;
 
-use super::builder::EmbeddedSettings;
 use super::failure::{not_possible, of_rootfs};
 use super::images::{Found, Images, Named};
+use super::settings::EmbeddedSettings;
 use super::told::Told;
 use crate::adapters::sandbox::account::Account;
 use crate::adapters::sandbox::rootfs::{Owners, RootStore};
@@ -88,12 +89,14 @@ impl Base {
             return Self::in_place(settings);
         }
         let users = Users::of_process();
-        Sandbox::try_out(&settings.helper, users).await.map_err(|error| not_possible(chain(&error)))?;
+        let tried = Sandbox::try_out(&settings.helper, users);
         let Named { reference, source } = images.named(&build.builder)?;
         let owners = if users == Users::All { Owners::Kept } else { Owners::Own };
         let store = RootStore::new(settings.roots(), owners);
         let say = |text: &str| told.say(text);
-        let rootfs = match store.get(source.as_ref(), &reference, &say).boxed().await {
+        let (tried, rootfs) = join(tried, store.get(source.as_ref(), &reference, &say)).boxed().await;
+        tried.map_err(|error| not_possible(chain(&error)))?;
+        let rootfs = match rootfs {
             Ok(rootfs) => rootfs,
             Err(error) => return Err(of_rootfs(error, images, &build.builder).await),
         };

@@ -2,34 +2,34 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use futures_util::future::try_join;
 use secrecy::ExposeSecret;
 
 use super::app_files::{AppFiles, Copy};
 use super::base::{Base, is_inside_a_builder};
 use super::destination::Destination;
-use super::failure::{ENGINE, of_create};
+use super::failure::{ENGINE, not_possible, of_create};
 use super::images::{Found, Images};
 use super::kept::{self, Kept};
 use super::order;
+use super::settings::EmbeddedSettings;
 use super::told::Told;
-use crate::adapters::docker::Docker;
-use crate::adapters::process::Stop;
-use crate::adapters::sandbox::{Sandbox, Users, Workplace, beside};
+use crate::adapters::sandbox::{Sandbox, Users, Workplace, beside, remove_tree};
 use crate::domain::build_variables::{CERTIFICATE_VARIABLES, is_variable_name};
 use crate::domain::manifest::{ProjectToml, SourceFile};
 use crate::domain::redact::Redactor;
+use crate::image::ImageReference;
 use crate::image::draft::CREATED;
 use crate::image::layer::{Compression, FileSource, Packer};
-use crate::image::{CredentialSource, ImageReference};
 use crate::lifecycle::Create;
-use crate::lifecycle::cache::{ImageCache, LayerCache};
+use crate::lifecycle::cache::{Handover, ImageCache, LayerCache};
 use crate::lifecycle::export::{CnbUser, Launcher};
 use crate::lifecycle::metadata::LauncherMetadata;
 use crate::ports::failure::{Failure, chain};
@@ -37,32 +37,6 @@ use crate::ports::image_builder::{BuildOutput, BuiltImage, Cache, ImageBuild, Im
 
 /// The execution environment of app images.
 const EXEC_ENV: &str = "production";
-
-/// How the engine works on this machine.
-#[derive(Clone)]
-pub struct EmbeddedSettings {
-    /// The program packhorse, which is started again around each program of a buildpack.
-    pub helper: PathBuf,
-    /// The user's folder for what stays between builds: builders, caches, and builds under way. It need not be there.
-    pub cache: PathBuf,
-    /// The Docker daemon, where there is one: it gets images that are not published.
-    pub docker: Option<Docker>,
-    /// Logins to registries.
-    pub credentials: Arc<dyn CredentialSource>,
-    /// Variables of proxies, which buildpacks get too.
-    pub proxies: Vec<(String, String)>,
-    /// The variables of this process, which are the builder's where packhorse runs inside one.
-    pub variables: Vec<(String, String)>,
-    /// Stops a build.
-    pub stop: Stop,
-}
-
-impl EmbeddedSettings {
-    /// Where builders are unpacked.
-    pub(super) fn roots(&self) -> PathBuf {
-        self.cache.join("roots")
-    }
-}
 
 /// The engine `embedded`.
 pub struct EmbeddedBuilder {
@@ -105,7 +79,7 @@ impl ImageBuilder for EmbeddedBuilder {
 
     async fn build(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, ImageBuildError> {
         let redactor = Redactor::new(build.env.values().map(ExposeSecret::expose_secret));
-        let told = Told::new(output, redactor, build.verbose);
+        let told = Told::new(output, redactor, build.verbose, build.publish);
         tokio::select! {
             biased;
             result = self.make(build, &told).boxed() => result,
@@ -119,16 +93,22 @@ impl EmbeddedBuilder {
         let settings = &self.settings;
         let project = project(build)?;
         let name: ImageReference = build.image.parse().map_err(|error| Failure::refused("name the image", error))?;
+        check_network(build, told)?;
         let images = Images::new(build.docker_config.as_deref(), Arc::clone(&settings.credentials))?;
-        let base = Base::prepare(settings, &images, build, told).boxed().await?;
-        let workplace = &base.workplace;
-        bring_app(workplace, build, &project).await?;
-        order::declare(workplace.folders(), build, &project)?;
-        hand_over_variables(workplace, build, &project, told)?;
         let destination = Destination::of(settings, &images, build, &name, told).await?;
-        let run_image = base.run_image(&images, build, destination.registry(&name)).await?;
-        told.say(&format!("Run image {}", run_image.image.pinned()));
-        let previous = destination.previous(&images, build, &name, told).await?;
+        // Much of this waits for a registry, and nothing of the one needs the other.
+        let place = async {
+            let base = Base::prepare(settings, &images, build, told).boxed().await?;
+            order::declare(base.workplace.folders(), build, &project)?;
+            hand_over_variables(&base.workplace, build, &project, told)?;
+            let run_image = base.run_image(&images, build, destination.registry(&name));
+            let ((), run_image) = try_join(bring_app(&base.workplace, build, &project), run_image).boxed().await?;
+            told.say(&format!("Run image {}", run_image.image.pinned()));
+            Ok((base, run_image))
+        };
+        let ((base, run_image), previous) =
+            try_join(place, destination.previous(&images, build, &name, told)).boxed().await?;
+        let workplace = &base.workplace;
         let cache = self.cache(&images, build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
         let packing = Packing::new(workplace, settings)?;
@@ -154,6 +134,7 @@ impl EmbeddedBuilder {
             names: std::slice::from_ref(&name),
         };
         let exported = create.run().boxed().await.map_err(|error| of_create(error, told))?;
+        kept::limit_handed(&settings.cache);
         destination.deliver(build, &name, exported.digest, told).await
     }
 
@@ -162,19 +143,39 @@ impl EmbeddedBuilder {
         let unusable = |error: &dyn std::error::Error| {
             told.say(&format!("Warning: the cache cannot be used ({}): building without it", chain(error)));
         };
+        let handover = |name: &str| Handover::below(kept::handed(&self.settings.cache, name), remove_tree);
         match &build.cache {
             Cache::None => None,
             Cache::Volume(name) => {
                 let folder = kept::layers(&self.settings.cache, name);
                 let kept = Kept::take(&self.settings.cache, &folder, told).await;
                 let kept = kept.inspect_err(|error| unusable(error)).ok()?;
-                Some((LayerCache::new(folder), Some(kept)))
+                Some((LayerCache::new(folder).with_handover(handover(name)), Some(kept)))
             }
             Cache::Image { image, fallback } => {
+                let name = image;
                 let image = image.parse().inspect_err(|error| unusable(error)).ok()?;
                 let fallbacks = fallback.iter().filter_map(|name| name.parse().ok()).collect();
-                Some((LayerCache::in_registry(ImageCache::new(&images.client, image, fallbacks)), None))
+                let cache = LayerCache::in_registry(ImageCache::new(&images.client, image, fallbacks));
+                Some((cache.with_handover(handover(name)), None))
             }
+        }
+    }
+}
+
+/// Refuses a network that buildpacks would not have, and tells of one that means nothing here.
+fn check_network(build: &ImageBuild, told: &Told<'_>) -> Result<(), ImageBuildError> {
+    match build.network.as_deref() {
+        None | Some("host" | "default" | "bridge") => Ok(()),
+        Some("none") => {
+            let reason = "buildpacks have the machine's network, and `none` is asked for: use `--engine pack`, or another network";
+            Err(not_possible(reason))
+        }
+        Some(name) => {
+            told.say(&format!(
+                "Warning: there is no network `{name}` without Docker: buildpacks have the machine's network"
+            ));
+            Ok(())
         }
     }
 }

@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::net::unix::pipe;
 use tokio_util::io::ReaderStream;
 
-use super::builder::EmbeddedSettings;
 use super::images::{Found, Images, failure};
 use super::kept::{self, Kept};
+use super::settings::EmbeddedSettings;
 use super::told::Told;
 use crate::adapters::docker::Docker;
 use crate::adapters::sandbox::beside;
@@ -19,12 +20,15 @@ use crate::image::{
     Digest, ImageReference, ImageSource as _, ImageTarget, Layout, Platform, Registry, RegistryTarget, SourceImage,
     docker_archive,
 };
+use crate::lifecycle::labels::{LIFECYCLE_METADATA, LayersMetadata};
 use crate::ports::container_engine::ContainerEngine as _;
 use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::{BuiltImage, ImageBuild, ImageBuildError};
 
 /// How much of an archive is handed to the daemon at once.
 const PIECE: usize = 256 * 1024;
+/// For how many layers a registry is asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Where an app image goes.
 pub(super) enum Destination {
@@ -85,7 +89,19 @@ impl Destination {
                     told.say(&format!("Warning: the image before cannot be used: {}", chain(&failure)));
                     Ok(None)
                 }
-                result => Ok(result?),
+                result => {
+                    let found = result?;
+                    let Some(image) = &found else { return Ok(None) };
+                    let lost = lost_layers(images, &image.image).await?;
+                    if lost > 0 {
+                        let name = &image.image.reference;
+                        told.say(&format!(
+                            "Warning: the image before cannot be used: the registry has lost {lost} of the layers of `{name}`"
+                        ));
+                        return Ok(None);
+                    }
+                    Ok(found)
+                }
             },
             Self::Folder { layout, .. } => {
                 let image = layout.image(name, &Platform::host()).await.ok().flatten();
@@ -122,6 +138,19 @@ impl Destination {
         load(docker, layout, &image, name).await?;
         Ok(image_in(docker.image(&build.image).await?.id, None))
     }
+}
+
+/// Counts the layers of buildpacks that a registry has no more, though its image has them. A buildpack could count on one of these.
+async fn lost_layers(images: &Images, image: &SourceImage) -> Result<usize, Failure> {
+    let label = image.config.label(LIFECYCLE_METADATA).and_then(LayersMetadata::parse).unwrap_or_default();
+    let layers = label.buildpacks.iter().flat_map(|buildpack| buildpack.layers.values()).filter(|layer| layer.launch);
+    let blobs = layers.filter_map(|layer| image.layer(&layer.sha.parse().ok()?)).map(|blob| blob.digest.clone());
+    // Owned, or the compiler cannot tell that the whole may move between threads.
+    let blobs: Vec<Digest> = blobs.collect();
+    let repository = image.reference.repository();
+    let asked = stream::iter(blobs).map(|blob| async move { images.client.has_blob(repository, &blob).await });
+    let are_there: Vec<bool> = asked.buffer_unordered(ASKED_AT_ONCE).try_collect().await?;
+    Ok(are_there.into_iter().filter(|is_there| !is_there).count())
 }
 
 fn is_whole(layout: &Layout, image: &SourceImage) -> bool {

@@ -1,5 +1,6 @@
 //! What stays on this machine between builds, each in a folder of its own below the user's cache.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,10 +12,16 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::told::Told;
+use crate::adapters::sandbox::remove_tree;
 use crate::image::{Digest, Layout, Repository, SourceImage};
+use crate::lifecycle::cache::Handover;
 
 /// How often to ask for a folder that somebody else uses.
 const BETWEEN: Duration = Duration::from_millis(100);
+/// The folder with what is handed over.
+const HANDED: &str = "handed";
+/// Of how many caches layers are handed over; those of more are unpacked.
+const MOST_HANDED: usize = 8;
 
 /// The right to use a folder, which one build has at a time; a killed one loses it by itself.
 pub(super) struct Kept {
@@ -50,6 +57,25 @@ pub(super) fn layers(cache: &Path, name: &str) -> PathBuf {
     cache.join("layers").join(short(name.as_bytes()))
 }
 
+/// The folder with the layers of a cache of this name that go from build to build as they are.
+pub(super) fn handed(cache: &Path, name: &str) -> PathBuf {
+    cache.join(HANDED).join(short(name.as_bytes()))
+}
+
+/// Removes the layers that were handed over by all builds but those of the caches that were used last. Whoever uses one that is removed
+/// unpacks its layers.
+pub(super) fn limit_handed(cache: &Path) {
+    let Ok(entries) = fs::read_dir(cache.join(HANDED)) else { return };
+    let used = entries.flatten().filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())));
+    let mut used: Vec<_> = used.collect();
+    used.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, folder) in used.into_iter().skip(MOST_HANDED) {
+        Handover::below(&folder, remove_tree).keep_only(&BTreeSet::new());
+        // Not where somebody has just put something into it.
+        let _ = fs::remove_dir(folder);
+    }
+}
+
 /// The folder of the newest image of a repository that went to the Docker daemon.
 pub(super) fn for_docker(cache: &Path, repository: &Repository) -> PathBuf {
     cache.join("docker").join(short(repository.full().as_bytes()))
@@ -61,8 +87,8 @@ pub(super) fn images(cache: &Path) -> PathBuf {
 }
 
 /// Returns what builds with this cache, and those of this repository for the Docker daemon, keep below `cache`.
-pub fn kept_folders(cache: &Path, name: &str, repository: &Repository) -> [PathBuf; 2] {
-    [layers(cache, name), for_docker(cache, repository)]
+pub fn kept_folders(cache: &Path, name: &str, repository: &Repository) -> [PathBuf; 3] {
+    [layers(cache, name), handed(cache, name), for_docker(cache, repository)]
 }
 
 /// Names a folder after a text of any form.

@@ -8,8 +8,10 @@ mod failure;
 mod images;
 mod kept;
 mod order;
+mod settings;
 mod told;
 
 pub use base::is_inside_a_builder;
-pub use builder::{EmbeddedBuilder, EmbeddedSettings};
+pub use builder::EmbeddedBuilder;
 pub use kept::kept_folders;
+pub use settings::EmbeddedSettings;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::adapters::lines::Lines;
 use crate::domain::layer_figures::LayerFigures;
 use crate::domain::redact::Redactor;
+use crate::image::Digest;
 use crate::lifecycle::log::{Level, Log};
 use crate::ports::image_builder::BuildOutput;
 
@@ -14,6 +15,7 @@ pub(super) struct Told<'a> {
     output: &'a dyn BuildOutput,
     redactor: Redactor,
     verbose: bool,
+    publishes: bool,
     state: Mutex<State>,
 }
 
@@ -25,8 +27,8 @@ struct State {
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn new(output: &'a dyn BuildOutput, redactor: Redactor, verbose: bool) -> Self {
-        Self { output, redactor, verbose, state: Mutex::default() }
+    pub(super) fn new(output: &'a dyn BuildOutput, redactor: Redactor, verbose: bool, publishes: bool) -> Self {
+        Self { output, redactor, verbose, publishes, state: Mutex::default() }
     }
 
     /// Says something that is not the lifecycle's.
@@ -62,6 +64,12 @@ impl Log for Told<'_> {
         }
     }
 
+    fn exported(&self, digest: &Digest) {
+        if self.publishes {
+            self.output.published(digest.as_str());
+        }
+    }
+
     fn output(&self, bytes: &[u8]) {
         self.state().begun.push(bytes, |line| self.hand_on(line));
     }
@@ -75,6 +83,10 @@ mod tests {
     struct Heard(Mutex<Vec<String>>);
 
     impl BuildOutput for Heard {
+        fn published(&self, digest: &str) {
+            self.line(&format!("published {digest}"));
+        }
+
         fn line(&self, line: &str) {
             self.0.lock().unwrap().push(line.to_owned());
         }
@@ -83,7 +95,7 @@ mod tests {
     #[test]
     fn lines_stay_whole_values_are_hidden_and_layers_counted() {
         let heard = Heard::default();
-        let told = Told::new(&heard, Redactor::new(["s3cret-value"]), false);
+        let told = Told::new(&heard, Redactor::new(["s3cret-value"]), false, true);
         told.output(b"token s3cret-");
         told.output(b"value\nbegun");
         told.line(Level::Debug, "not shown");
@@ -94,5 +106,10 @@ mod tests {
             ["token ***", "begun", "Warning: Adding layer 'a:b' ***", "Adding layer 'a:b'"]
         );
         assert_eq!(told.layers().added, 2);
+        let digest = Digest::of(b"image");
+        told.exported(&digest);
+        assert_eq!(heard.0.lock().unwrap().pop(), Some(format!("published {digest}")));
+        Told::new(&heard, Redactor::default(), false, false).exported(&digest);
+        assert_eq!(heard.0.lock().unwrap().len(), 4);
     }
 }

@@ -27,6 +27,7 @@ pub struct Workplace {
     account: Account,
     spool: PathBuf,
     _emptied: Option<Emptied>,
+    _root: Option<Rootfs>,
     // In this order: the janitor gives up its watch once the folders are gone.
     _private: PrivateFolder,
     _build: PrivateFolder,
@@ -82,6 +83,7 @@ impl Workplace {
             account,
             spool,
             _emptied: None,
+            _root: Some(rootfs.clone()),
             _private: private,
             _build: build,
             _janitor: janitor,
@@ -115,6 +117,7 @@ impl Workplace {
             account,
             spool,
             _emptied: emptied,
+            _root: None,
             _private: private,
             _build: build,
             _janitor: janitor,

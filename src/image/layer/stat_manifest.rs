@@ -4,7 +4,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::error::LayerError;
 use super::walk::{LayerFolder, Order};
@@ -17,25 +19,30 @@ use crate::image::digest::{Digest, Hasher};
 /// layers. Root can set the machine's clock back; where that happened, nothing fits. A page that a process had mapped and written
 /// before may be written again unseen: nobody may have a file of the folder open when the manifest is taken.
 ///
-/// Valid in the process that took it: it is kept in memory only, and a program that is killed leaves none.
-#[derive(Debug, Clone)]
+/// The folder itself may be moved to another place of its filesystem meanwhile, under the same path in the image. Valid until the machine
+/// is started anew: what a lost disk cache left of files is then not told from what was written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatManifest {
     looks: Looks,
     taken: Clocks,
+    /// The run of the machine in which it was taken; empty where nobody knows.
+    machine: String,
 }
 
 /// What the disk says, as a digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Looks {
     digest: Digest,
     entries: u64,
+    /// The one owner and group of all, where unpacking an archive could have made all: folders, files with one name each, and links.
+    plain_of: Option<(u32, u32)>,
 }
 
-/// Two clocks at one moment: the one that files get their times from, and one that never goes back.
-#[derive(Debug, Clone, Copy)]
+/// Two clocks at one moment: the one that files get their times from, and one that never goes back while the machine runs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Clocks {
     wall: Changed,
-    steady: Instant,
+    steady: Duration,
 }
 
 impl Clocks {
@@ -44,8 +51,9 @@ impl Clocks {
         let nanoseconds =
             |(seconds, nanoseconds): Changed| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
         let wall = nanoseconds(later.wall) - nanoseconds(self.wall);
-        let steady = later.steady.saturating_duration_since(self.steady);
-        let slowed = Duration::from_millis(10) + steady / 500;
+        let steady = later.steady.saturating_sub(self.steady);
+        // Both ends of the steady time are rounded down to hundredths of a second.
+        let slowed = Duration::from_millis(20) + steady / 500;
         wall < i128::try_from(steady.saturating_sub(slowed).as_nanos()).unwrap_or(i128::MAX)
     }
 }
@@ -66,7 +74,7 @@ impl StatManifest {
             if let Ok(taken) = clocks(folder)
                 && taken.wall > newest
             {
-                return Ok(Some(Self { looks, taken }));
+                return Ok(Some(Self { looks, taken, machine: run_of_the_machine() }));
             }
             thread::sleep(pause);
             waited += pause;
@@ -78,8 +86,22 @@ impl StatManifest {
     #[must_use]
     pub fn fits(&self, folder: &LayerFolder) -> bool {
         let same = look(folder).is_ok_and(|(looks, _)| looks == self.looks);
-        same && clocks(folder).is_ok_and(|now| !self.taken.went_back(now))
+        same && self.machine == run_of_the_machine() && clocks(folder).is_ok_and(|now| !self.taken.went_back(now))
     }
+}
+
+impl StatManifest {
+    /// Tells whether the folder holds only what unpacking its layer for this owner and group makes too, and another process may
+    /// rely on it: folders, files with one name each, and links.
+    #[must_use]
+    pub fn is_as_unpacked_for(&self, owner: (u32, u32)) -> bool {
+        self.looks.plain_of == Some(owner) && !self.machine.is_empty()
+    }
+}
+
+/// Returns what tells one run of the machine from all others.
+fn run_of_the_machine() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 /// Seconds and nanoseconds of the last change of an inode.
@@ -97,22 +119,29 @@ fn look(folder: &LayerFolder) -> Result<(Looks, Changed), LayerError> {
         add(&mut hasher, format!("{:o} {} {}", parent.mode, parent.uid, parent.gid).as_bytes());
     }
     let (mut entries, mut newest) = (0, (i64::MIN, 0));
+    let (mut owner, mut is_plain) = (None, true);
     for found in folder.found() {
         let found = found?;
-        newest = newest.max((found.metadata.ctime(), found.metadata.ctime_nsec()));
+        let metadata = &found.metadata;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        newest = newest.max(changed);
         entries += 1;
+        is_plain &= metadata.is_dir() || metadata.is_symlink() || metadata.is_file() && metadata.nlink() == 1;
+        is_plain &= *owner.get_or_insert((metadata.uid(), metadata.gid())) == (metadata.uid(), metadata.gid());
         add(&mut hasher, &found.path);
-        add(&mut hasher, line(&found.metadata).as_bytes());
+        // A folder that is moved counts as changed then; all that a layer has of it is its mode and what lies in it.
+        let is_top = found.path == folder.path.as_os_str().as_bytes();
+        add(&mut hasher, line(metadata, if is_top { (0, 0) } else { changed }).as_bytes());
         if found.metadata.is_symlink() {
             let target = fs::read_link(&found.host)
                 .map_err(|source| LayerError::Unreadable { path: found.host.clone(), source })?;
             add(&mut hasher, target.as_os_str().as_bytes());
         }
     }
-    Ok((Looks { digest: hasher.finish(), entries }, newest))
+    Ok((Looks { digest: hasher.finish(), entries, plain_of: owner.filter(|_| is_plain) }, newest))
 }
 
-fn line(metadata: &Metadata) -> String {
+fn line(metadata: &Metadata, changed: Changed) -> String {
     let m = metadata;
     format!(
         "{:o} {} {} {} {}.{:09} {}.{:09} {} {} {} {}",
@@ -122,8 +151,8 @@ fn line(metadata: &Metadata) -> String {
         m.size(),
         m.mtime(),
         m.mtime_nsec(),
-        m.ctime(),
-        m.ctime_nsec(),
+        changed.0,
+        changed.1,
         m.ino(),
         m.dev(),
         m.rdev(),
@@ -143,7 +172,14 @@ fn clocks(layer: &LayerFolder) -> std::io::Result<Clocks> {
     let beside = host.parent().unwrap_or(&host);
     let probe = tempfile::Builder::new().prefix(".packhorse-clock-").tempfile_in(beside)?;
     let metadata = probe.as_file().metadata()?;
-    Ok(Clocks { wall: (metadata.ctime(), metadata.ctime_nsec()), steady: Instant::now() })
+    Ok(Clocks { wall: (metadata.ctime(), metadata.ctime_nsec()), steady: steady() })
+}
+
+/// The time since the machine was started, in hundredths of a second; nothing where the machine does not tell.
+fn steady() -> Duration {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds: Option<f64> = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -60,8 +60,54 @@ fn every_change_is_seen_and_none_is_made_up() {
 }
 
 #[test]
+fn a_folder_may_be_moved_and_another_program_may_ask_but_not_after_a_restart_of_the_machine() {
+    let root = tempfile::tempdir().unwrap();
+    let (top, elsewhere) = (root.path().join("venv"), root.path().join("elsewhere/venv"));
+    fs::create_dir_all(top.join("lib")).unwrap();
+    fs::create_dir(root.path().join("elsewhere")).unwrap();
+    fs::write(top.join("lib/a"), "one").unwrap();
+    symlink("lib/a", top.join("link")).unwrap();
+    let taken = StatManifest::take(&folder(&top)).unwrap().unwrap();
+    let written = serde_json::to_string(&taken).unwrap();
+    fs::rename(&top, &elsewhere).unwrap();
+    let moved = LayerFolder { root: folder(&top).root.with("/layers/bp/venv", &elsewhere), ..folder(&top) };
+    let mut read: StatManifest = serde_json::from_str(&written).unwrap();
+    assert!(read.fits(&moved));
+    fs::write(elsewhere.join("lib/a"), "two").unwrap();
+    assert!(!read.fits(&moved));
+    read = StatManifest::take(&moved).unwrap().unwrap();
+    assert!(read.fits(&moved));
+    read.machine.push('x');
+    assert!(!read.fits(&moved));
+}
+
+#[test]
+fn what_unpacking_would_not_make_is_told() {
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let additions: [&dyn Fn(&Path); 3] = [
+        &|top| fs::hard_link(top.join("a"), top.join("b")).unwrap(),
+        &|top| drop(std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap()),
+        &|top| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, top.join("pipe"), kind, 0o644.into(), 0).unwrap();
+        },
+    ];
+    for (number, add) in additions.into_iter().enumerate() {
+        let root = tempfile::tempdir().unwrap();
+        let top = root.path().join("venv");
+        fs::create_dir(&top).unwrap();
+        fs::write(top.join("a"), "one").unwrap();
+        symlink("a", top.join("link")).unwrap();
+        let taken = || StatManifest::take(&folder(&top)).unwrap().unwrap();
+        assert!(taken().is_as_unpacked_for(own) && !taken().is_as_unpacked_for((own.0 + 1, own.1)));
+        add(&top);
+        assert!(!taken().is_as_unpacked_for(own), "{number}");
+    }
+}
+
+#[test]
 fn clock_that_went_back_fits_nothing() {
-    let before = Clocks { wall: (2_000_000_000, 500), steady: Instant::now() };
+    let before = Clocks { wall: (2_000_000_000, 500), steady: Duration::from_secs(100) };
     for (steady, wall, went_back) in [
         (60.0, 60_000_000_000, false),
         // Slowed down by a time server.

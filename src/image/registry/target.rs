@@ -81,8 +81,14 @@ impl ImageTarget for RegistryTarget {
         layer: &Descriptor,
     ) -> Result<Stored, ImageError> {
         let repository = from.reference.repository();
-        if *repository == self.repository && self.client.has_blob(&self.repository, &layer.digest).await? {
-            return Ok(Stored::AlreadyThere);
+        if *repository == self.repository {
+            if self.client.has_blob(&self.repository, &layer.digest).await? {
+                return Ok(Stored::AlreadyThere);
+            }
+            // What it has lost cannot be read from there either.
+            let registry = repository.registry().clone();
+            let doing = format!("take over the layer `{}` of `{repository}`", layer.digest);
+            return Err(RegistryError::NotFound { registry, doing }.into());
         }
         match self.client.mount(&self.repository, repository, &layer.digest).await {
             Ok(Mounted::Done) => return Ok(Stored::Mounted),

@@ -3,6 +3,7 @@
 //! A cache saves time and never fails a build: what is missing, damaged or cannot be reached is made anew.
 
 mod folder;
+mod handover;
 mod image;
 
 use std::io;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use folder::{FolderCache, NewSet};
+pub use handover::Handover;
 pub use image::ImageCache;
 use image::NewImageSet;
 use tempfile::NamedTempFile;
@@ -26,6 +28,7 @@ const METADATA: &str = "io.buildpacks.lifecycle.cache.metadata";
 /// The layers of one app, kept between builds.
 pub struct LayerCache {
     place: Place,
+    handover: Option<Handover>,
 }
 
 enum Place {
@@ -109,12 +112,23 @@ pub struct Kept {
 impl LayerCache {
     /// The cache in this folder, which need not be there.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Folder(FolderCache::new(folder)) }
+        Self { place: Place::Folder(FolderCache::new(folder)), handover: None }
     }
 
     /// The cache in an image, which need not be there.
     pub fn in_registry(image: ImageCache) -> Self {
-        Self { place: Place::Image(image) }
+        Self { place: Place::Image(image), handover: None }
+    }
+
+    /// Has the folders of layers handed from build to build too.
+    #[must_use]
+    pub fn with_handover(self, handover: Handover) -> Self {
+        Self { handover: Some(handover), ..self }
+    }
+
+    /// Returns the folders that are handed from build to build, where they are.
+    pub fn handover(&self) -> Option<&Handover> {
+        self.handover.as_ref()
     }
 
     /// Looks for what an earlier build left; `None` where that is nothing.

@@ -59,6 +59,7 @@ pub(super) async fn export(export: Export<'_>) -> Result<Exported, ExportError> 
     let (log, names) = (export.site.log, export.names);
     log.info(format_args!("Saving {}...", names.first().map(ToString::to_string).unwrap_or_default()));
     let digest = export.target.finish(&image, names).await?;
+    log.exported(&digest);
     log.info(format_args!("*** Images ({digest}):"));
     for name in names {
         log.info(format_args!("      {name}"));

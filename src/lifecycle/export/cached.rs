@@ -1,6 +1,6 @@
 //! Keeps layers for the next build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::layers::folder;
 use super::{CnbUser, Exported, Origin};
 use crate::image::layer::Packer;
 use crate::image::{Digest, ImageSource, SourceImage};
-use crate::lifecycle::cache::{AsItIs, CacheError, Found, Kept, LayerCache, NewLayers};
+use crate::lifecycle::cache::{AsItIs, CacheError, Found, Handover, Kept, LayerCache, NewLayers};
 use crate::lifecycle::go_json;
 use crate::lifecycle::labels::{BuildpackMetadata, CacheMetadata, LayerMetadata, Sha};
 use crate::lifecycle::layer_dir::{BuildpackLayers, FoundLayer, LayerFile};
+use crate::lifecycle::looked::Looked;
 use crate::lifecycle::metadata::Member;
-use crate::lifecycle::restore::Restored;
 use crate::lifecycle::site::Site;
 
 /// How many layers are kept at the same time.
@@ -35,8 +35,8 @@ pub struct Cached<'a> {
     pub found: Option<&'a Found>,
     /// The new set.
     pub set: NewLayers<'a>,
-    /// Layers that were restored.
-    pub restored: &'a Restored,
+    /// What is known of layers without reading them.
+    pub looked: &'a Looked,
     /// The image before.
     pub previous: Option<Origin<'a>>,
     /// The image that was just made: its layers need not be read again.
@@ -55,18 +55,20 @@ struct Wanted {
     id: String,
 }
 
-/// Writes the layers that are to be cached as a new set.
+/// Writes the layers that are to be cached as a new set. Their folders are then handed over to the next build, where that can be:
+/// they are not there any more.
 pub async fn store(cached: Cached<'_>) -> Result<(), CacheError> {
     let Cached { site, group, ref set, .. } = cached;
     let mut metadata = CacheMetadata { sbom: Sha::default(), buildpacks: group.iter().map(of_member).collect() };
     let wanted = wanted(site, group);
-    let mut kept = Vec::new();
+    let (mut kept, mut folders) = (Vec::new(), Vec::new());
     let mut under_way = stream::iter(wanted).map(|wanted| keep(&cached, set, wanted)).buffered(AT_ONCE);
-    while let Some((Wanted { member, name, file, id, .. }, one)) = under_way.next().await {
+    while let Some((Wanted { member, name, path, file, id }, one)) = under_way.next().await {
         match one {
             Ok((one, verb)) => {
                 site.log.info(format_args!("{verb} cache layer '{id}'"));
                 metadata.buildpacks[member].layers.insert(name, of_file(one.sha.clone(), &file));
+                folders.push((path, one.sha.clone()));
                 kept.push(one);
             }
             Err(error) => site.log.warn(format_args!("Failed to cache layer '{id}': {error}")),
@@ -80,7 +82,34 @@ pub async fn store(cached: Cached<'_>) -> Result<(), CacheError> {
         metadata.sbom = Sha { sha: one.sha.clone() };
         kept.push(one);
     }
-    cached.set.commit(cached.packer, &metadata, &kept).await
+    let Cached { user, cache, looked, packer, set, .. } = cached;
+    set.commit(packer, &metadata, &kept).await?;
+    if let Some(handover) = cache.handover() {
+        hand_over(handover.clone(), site, user, looked, folders).await?;
+    }
+    Ok(())
+}
+
+/// Moves the folders of the new set to where the next build finds them, and removes those of older ones.
+async fn hand_over(
+    handover: Handover,
+    site: &Site<'_>,
+    user: CnbUser,
+    looked: &Looked,
+    folders: Vec<(PathBuf, String)>,
+) -> Result<(), CacheError> {
+    let owner = site.folders.owner_on_disk();
+    let known = folders.into_iter().filter_map(|(path, sha)| {
+        let manifest = looked.manifest(&path)?.clone();
+        Some((sha.parse::<Digest>().ok()?, folder(site.folders, user, path), manifest))
+    });
+    let known: Vec<_> = known.collect();
+    let moving = tokio::task::spawn_blocking(move || {
+        let kept = known.into_iter().filter(|(digest, layer, manifest)| handover.keep(digest, layer, manifest, owner));
+        let kept: BTreeSet<Digest> = kept.map(|(digest, ..)| digest).collect();
+        handover.keep_only(&kept);
+    });
+    moving.await.map_err(|_| CacheError::Worker)
 }
 
 fn wanted(site: &Site<'_>, group: &[Member]) -> Vec<Wanted> {
@@ -110,7 +139,7 @@ async fn keep(
     let member = &cached.group[wanted.member];
     let exported = cached.exported.layers.buildpack(&member.id);
     let exported = exported.and_then(|buildpack| buildpack.layers.get(&wanted.name)?.sha.parse::<Digest>().ok());
-    let digest = exported.or_else(|| cached.restored.untouched(&layer).cloned());
+    let digest = exported.or_else(|| cached.looked.untouched(&layer.path).cloned());
     let kept = async {
         if let Some(digest) = digest {
             for known in origins(cached, &digest) {

@@ -46,7 +46,7 @@ pub(super) fn of_folder(export: &Export<'_>, path: PathBuf, name: &str, created_
         name: Some(name.to_owned()),
         created_by: created_by.to_owned(),
         known: vec![known.to_owned()],
-        untouched: export.restored.untouched(&folder).cloned(),
+        untouched: export.looked.untouched(&folder.path).cloned(),
         cached: false,
         entries: Box::new(move || Box::new(folder.entries())),
     }

@@ -10,11 +10,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::cache::{Found, LayerCache, NewLayers};
-use super::folders::Folders;
+use super::folders::{Folders, Owner};
 use super::labels::{LayersMetadata, RunImageNames};
 use super::layer_dir::LayerFileError;
+use super::looked::Looked;
 use super::metadata::{BuildMetadata, Member};
-use super::restore::Restored;
 use super::site::Site;
 use super::slices::SliceError;
 use crate::image::layer::{LayerError, Ownership, Packer, Root};
@@ -63,8 +63,8 @@ pub struct Export<'a> {
     pub previous: Option<Origin<'a>>,
     /// Its layers.
     pub previous_layers: &'a LayersMetadata,
-    /// Layers that were restored.
-    pub restored: &'a Restored,
+    /// What is known of layers without reading them.
+    pub looked: &'a Looked,
     /// The cache they came from, and what is in it.
     pub cache: Option<(&'a LayerCache, &'a Found)>,
     /// The layers for the next build, which some of the image's are too.
@@ -178,9 +178,6 @@ pub(super) fn root_of(folders: &Folders) -> Root {
 
 /// To whom folders above layers belong: the host's user stands for the CNB user.
 pub(super) fn parents(folders: &Folders, user: CnbUser) -> Ownership {
-    let (uid, gid) = match folders.owner {
-        Some(owner) => (owner.uid, owner.gid),
-        None => (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
-    };
+    let Owner { uid, gid } = folders.owner_on_disk();
     Ownership::Mapped { uids: [(uid, user.uid)].into(), gids: [(gid, user.gid)].into() }
 }

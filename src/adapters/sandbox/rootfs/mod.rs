@@ -13,9 +13,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 use rustix::io::Errno;
 
 pub use error::RootfsError;
@@ -36,7 +37,10 @@ const ATTEMPTS: usize = 3;
 
 const ROOT: &str = "root";
 const IMAGE: &str = "image.json";
+/// In the making, or about to be removed.
 const NEW: &str = ".new-";
+/// How many are kept. One has a gigabyte or two.
+const MOST: usize = 5;
 const LOCKS: &str = ".locks";
 
 /// A root filesystem that is ready to be used, for reading only.
@@ -48,12 +52,15 @@ pub struct Rootfs {
     pub image: ImageReference,
     /// The image's config.
     pub config: ImageConfig,
+    /// As long as it is open, nobody removes the folder.
+    _in_use: Arc<Lock>,
 }
 
 /// Where root filesystems are kept: a folder that only its owner may enter.
 ///
 /// Each is made under another name and gets its own when it is complete. Two processes that want the same one make it once:
-/// the second waits. What a killed process left is removed by the next.
+/// the second waits. What a killed process left is removed by the next. When one more is made, those that were used longest ago are
+/// removed, unless somebody uses them.
 #[derive(Debug, Clone)]
 pub struct RootStore {
     folder: PathBuf,
@@ -87,24 +94,31 @@ impl RootStore {
         let owners = if self.owners == Owners::Kept { "kept" } else { "own" };
         let name = format!("{}-{owners}-{FORMAT}", found.digest.hex());
         let folder = self.folder.join(&name);
-        let rootfs = Rootfs { folder: folder.join(ROOT), image: found.pinned(), config: found.config.clone() };
-        if folder.is_dir() {
-            return Ok(rootfs);
-        }
         let store = |source| RootfsError::Store { folder: self.folder.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(self.folder.join(LOCKS)).map_err(store)?;
-        let lock = Lock::take(&self.folder, &name).await.map_err(store)?;
-        if folder.is_dir() {
-            return Ok(rootfs);
+        loop {
+            let lock = Lock::take(&self.folder, &name, Right::Use).await.map_err(store)?;
+            if folder.is_dir() {
+                lock.note_use();
+                let (folder, image, config) = (folder.join(ROOT), found.pinned(), found.config.clone());
+                return Ok(Rootfs { folder, image, config, _in_use: Arc::new(lock) });
+            }
+            drop(lock);
+            let lock = Lock::take(&self.folder, &name, Right::Change).await.map_err(store)?;
+            if folder.is_dir() {
+                continue;
+            }
+            sweep(&self.folder);
+            say(&format!("Unpacking {} ({} layers)", found.pinned(), found.manifest.layers.len()));
+            let new = New::make(&self.folder, &name).map_err(store)?;
+            self.fill(source, &found, &new.folder).await?;
+            fs::write(new.folder.join(IMAGE), found.pinned().to_string()).map_err(store)?;
+            fs::rename(&new.folder, &folder).map_err(store)?;
+            lock.note_use();
+            drop(lock);
+            let store_folder = self.folder.clone();
+            beside(move |_| remove_unused(&store_folder, MOST)).await.map_err(store)?;
         }
-        sweep(&self.folder);
-        say(&format!("Unpacking {} ({} layers)", found.pinned(), found.manifest.layers.len()));
-        let new = New::make(&self.folder, &name).map_err(store)?;
-        self.fill(source, &found, &new.folder).await?;
-        fs::write(new.folder.join(IMAGE), found.pinned().to_string()).map_err(store)?;
-        fs::rename(&new.folder, &folder).map_err(store)?;
-        drop(lock);
-        Ok(rootfs)
     }
 
     async fn fill(&self, source: &dyn ImageSource, image: &SourceImage, new: &Path) -> Result<(), RootfsError> {
@@ -221,20 +235,37 @@ async fn download_once(
     Ok(file)
 }
 
-/// The right to make one root filesystem; a killed process loses it by itself.
-struct Lock(#[expect(dead_code, reason = "locked as long as it is open")] File);
+/// What one may do with a root filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// Many at a time.
+    Use,
+    /// Make or remove it, alone.
+    Change,
+}
+
+/// A right to one root filesystem; a killed process loses it by itself. Its file's time is that of the last use.
+#[derive(Debug)]
+struct Lock(File);
 
 impl Lock {
-    async fn take(store: &Path, name: &str) -> io::Result<Self> {
-        let path = store.join(LOCKS).join(name);
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+    fn open(store: &Path, name: &str) -> io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(store.join(LOCKS).join(name))
+    }
+
+    async fn take(store: &Path, name: &str, right: Right) -> io::Result<Self> {
+        let file = Self::open(store, name)?;
+        let operation = match right {
+            Right::Use => FlockOperation::NonBlockingLockShared,
+            Right::Change => FlockOperation::NonBlockingLockExclusive,
+        };
+        if flock(&file, operation).is_ok() {
             return Ok(Self(file));
         }
         beside(move |stop| {
             // Asked again and again, as a wait in the kernel cannot be ended.
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                match flock(&file, operation) {
                     Err(Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(20)),
                     result => return result.map(|()| Self(file)).map_err(io::Error::from),
                 }
@@ -242,6 +273,12 @@ impl Lock {
             Err(io::ErrorKind::Interrupted.into())
         })
         .await?
+    }
+
+    /// Notes that it is used now. Without that it is only removed earlier.
+    fn note_use(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = futimens(&self.0, &Timestamps { last_access: now, last_modification: now });
     }
 }
 
@@ -280,10 +317,32 @@ fn sweep(store: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().and_then(|name| name.strip_prefix(NEW)) else { continue };
-        let lock = File::options().create(true).truncate(false).write(true).open(store.join(LOCKS).join(name));
-        let Ok(lock) = lock else { continue };
+        let Ok(lock) = Lock::open(store, name) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = super::remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Removes all but the `most` that were used last, and those that somebody uses.
+fn remove_unused(store: &Path, most: usize) {
+    let Ok(entries) = fs::read_dir(store) else { return };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let used = names.filter(|name| !name.starts_with('.')).filter_map(|name| {
+        let used = fs::metadata(store.join(LOCKS).join(&name)).and_then(|lock| lock.modified());
+        Some((used.ok()?, name))
+    });
+    let mut used: Vec<_> = used.collect();
+    used.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, name) in used.into_iter().skip(most) {
+        let Ok(lock) = Lock::open(store, &name) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let doomed = store.join(format!("{NEW}{name}"));
+        // Should this process be killed now, the next one removes it.
+        if super::remove_tree(&doomed).is_ok() && fs::rename(store.join(&name), &doomed).is_ok() {
+            let _ = super::remove_tree(&doomed);
         }
     }
 }

@@ -401,3 +401,24 @@ async fn places_to_mount_are_made_whatever_the_image_has_there() {
     }
     assert!(kind("workspace").is_symlink());
 }
+
+#[tokio::test]
+async fn those_used_longest_ago_are_removed_unless_somebody_uses_them() {
+    let store = tempfile::tempdir().unwrap();
+    let names = || left(store.path()).into_iter().map(|name| name[..64].to_owned()).collect::<Vec<_>>();
+    let image = |number: usize| Image::of([Layer::default().file("number", &number.to_string()).archive()]);
+    let first = image(0).unpack(store.path()).await.unwrap();
+    for number in 1..=MOST {
+        image(number).unpack(store.path()).await.unwrap();
+    }
+    assert_eq!(names().len(), MOST + 1, "the first one is in use");
+    drop(first);
+    // Used again, it is not the one that was used longest ago.
+    image(0).unpack(store.path()).await.unwrap();
+    image(MOST + 1).unpack(store.path()).await.unwrap();
+    let left = names();
+    assert_eq!(left.len(), MOST);
+    let has = |number: usize| left.contains(&image(number).found.digest.hex().to_owned());
+    assert!(has(0) && !has(1) && !has(2) && has(MOST) && has(MOST + 1));
+    assert_eq!(image(1).unpack(store.path()).await.unwrap().config, image(1).found.config);
+}
