@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use futures_util::FutureExt as _;
-use futures_util::future::join;
+use futures_util::future::try_join;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use serde::Deserialize;
 
 use super::failure::{not_possible, of_rootfs};
@@ -89,17 +89,19 @@ impl Base {
             return Self::in_place(settings);
         }
         let users = Users::of_process();
-        let tried = Sandbox::try_out(&settings.helper, users);
+        let tried = Sandbox::try_out(&settings.helper, users).map_err(|error| not_possible(chain(&error)));
         let Named { reference, source } = images.named(&build.builder)?;
         let owners = if users == Users::All { Owners::Kept } else { Owners::Own };
         let store = RootStore::new(settings.roots(), owners);
         let say = |text: &str| told.say(text);
-        let (tried, rootfs) = join(tried, store.get(source.as_ref(), &reference, &say)).boxed().await;
-        tried.map_err(|error| not_possible(chain(&error)))?;
-        let rootfs = match rootfs {
-            Ok(rootfs) => rootfs,
-            Err(error) => return Err(of_rootfs(error, images, &build.builder).await),
+        let rootfs = async {
+            match store.get(source.as_ref(), &reference, &say).await {
+                Ok(rootfs) => Ok(rootfs),
+                Err(error) => Err(of_rootfs(error, images, &build.builder).await),
+            }
         };
+        // Nothing is fetched to its end where it would be of no use.
+        let ((), rootfs) = try_join(tried, rootfs).boxed().await?;
         told.say(&format!("Builder {}", rootfs.image));
         let account = Account::of_image(&rootfs.config, &rootfs.folder);
         let account =
