@@ -93,15 +93,20 @@ pub struct PollArgs {
 
 /// Look at everything that is in flight
 ///
-/// Asks AWS and the place for the truth about every active lane and handles what was missed.
+/// Asks AWS and the place for the truth about every active lane and handles what was missed. With `--search` it first looks
+/// for builds and changed settings of which no event told at all; `poll` and the Lambda function do that now and then.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "EXAMPLES
   packhorse orchestrator sweep
+  packhorse orchestrator sweep --search
   packhorse orchestrator sweep --place docker --follow")]
 pub struct SweepArgs {
     /// Where release tasks and services run
     #[arg(long, value_enum, default_value_t, env = env_vars::PACKHORSE_PLACE, hide_env_values = true, value_name = "PLACE")]
     pub place: PlaceChoice,
+    /// Look at all apps too: their newest builds, their settings and who may use them
+    #[arg(long)]
+    pub search: bool,
     /// Repeat until nothing is in flight
     #[arg(long)]
     pub follow: bool,
@@ -130,6 +135,9 @@ pub struct AdoptArgs {
     /// Whom the role is to trust: the orchestrator's own role (default: the account)
     #[arg(long, value_name = "ARN", requires = "role_arn")]
     pub trusted: Option<String>,
+    /// The role in which EventBridge Scheduler runs the app's scheduled tasks (default: the one that is stored)
+    #[arg(long, value_name = "ARN", requires = "role_arn")]
+    pub events_role_arn: Option<String>,
     /// Only tell what would be done
     #[arg(long)]
     pub dry_run: bool,

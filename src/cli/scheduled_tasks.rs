@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::whose::Whose;
 use crate::context::AppAccess;
+use crate::domain::app_settings::NO_SCHEDULE_ROLE;
 use crate::domain::namespace::{Namespace, Parameters};
 use crate::domain::schedule;
 use crate::ui::CliError;
@@ -93,7 +94,9 @@ pub(super) async fn run(session: &Session, args: &ScheduledTasksArgs) -> Result<
             }
             let mut tasks = read(&app).await?;
             tasks.push(json!({ "schedule": schedule, "command": command }));
-            write(session, &app, &tasks).await
+            write(session, &app, &tasks).await?;
+            warn_of_missing_role(session, &app).await;
+            Ok(())
         }
         ScheduledTasksCommand::Delete(args) => {
             let app = args.whose.open(session).await?;
@@ -139,6 +142,13 @@ async fn write(session: &Session, app: &AppAccess, tasks: &[Value]) -> Result<()
     app.parameters.put(&parameter(app)?, &text).await?;
     show(session, app, tasks);
     Ok(())
+}
+
+/// Says where nobody can start what was stored. Settings that cannot be read are told by whoever needs them.
+async fn warn_of_missing_role(session: &Session, app: &AppAccess) {
+    if !app.is_here() && app.settings.settings(&app.lane).await.is_ok_and(|settings| settings.schedule_role.is_none()) {
+        session.printer.warn(format_args!("this is stored, and not run yet: {NO_SCHEDULE_ROLE}"));
+    }
 }
 
 fn show(session: &Session, app: &AppAccess, tasks: &[Value]) {

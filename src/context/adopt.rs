@@ -52,7 +52,7 @@ pub(super) async fn adopt(session: &Session, args: &AdoptArgs) -> Result<(), Cli
             .or_else(|| Some(format!("{:032x}", fastrand::u128(..)))),
     });
     if let (Some(role), false) = (&role, args.dry_run) {
-        store.set_role(&key.app, role).await?;
+        store.set_role(&key.app, role, args.events_role_arn.as_deref()).await?;
     }
     let trust = role.as_ref().map(|role| {
         let account = role.arn.split(':').nth(4).unwrap_or_default();
@@ -71,6 +71,11 @@ pub(super) async fn adopt(session: &Session, args: &AdoptArgs) -> Result<(), Cli
     if let (Some(trust), Some(role)) = (&trust, &role) {
         printer.note(format_args!("Add this statement to the trust policy of {}:", role.arn));
         printer.result(serde_json::to_string_pretty(trust).unwrap_or_default());
+    }
+    if args.events_role_arn.is_none() && settings.schedule_role.is_none() {
+        printer.note(
+            "Scheduled tasks stay with the rules there are until the settings name a role for them: `--events-role-arn`",
+        );
     }
     if made && !args.dry_run {
         printer.note("Stop the other orchestrator for this app: two of them would both act on its builds");

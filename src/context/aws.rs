@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
-use tracing::warn;
-
 use super::client::{AppAccess, Home};
 use super::no_docker::NoDocker;
 use super::orchestrators::{Orchestrators, clients, lanes, variable};
@@ -19,7 +16,7 @@ use crate::adapters::aws::{
 use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::local::SystemClock;
 use crate::adapters::process::Git;
-use crate::cli::{EngineChoice, HandleArgs, PlaceChoice, Session, Verb};
+use crate::cli::{EngineChoice, HandleArgs, Session, Verb};
 use crate::domain::aws_event::{self, News};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{Ending, Lane, LaneKey};
@@ -32,16 +29,16 @@ use crate::image::credentials::CredentialChain;
 use crate::orchestrator::LanePorts;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::handle::Handled;
-use crate::orchestrator::sweep::Swept;
 use crate::ports::build_service::BuildService as _;
-use crate::ports::failure::{Failure, chain};
+use crate::ports::failure::Failure;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
 use crate::ui::{CliError, ErrorKind};
+use clap::ValueEnum as _;
 
 /// How often to ask a place that sends no events.
-const BETWEEN: Duration = Duration::from_millis(500);
+pub(super) const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Opens an app in the account.
 pub(super) async fn app(session: &Session, lane: &LaneKey) -> Result<AppAccess, CliError> {
@@ -226,35 +223,6 @@ pub(super) async fn handle(session: &Session, args: &HandleArgs, text: &str) -> 
             follow(session, &orchestrators.of(&addressed.lane).await?, &addressed.lane).await
         }
         _ => Ok(()),
-    }
-}
-
-/// Looks at everything in flight, and with `follow` goes on until nothing is.
-pub(super) async fn sweep(session: &Session, place: PlaceChoice, follow: bool) -> Result<(), CliError> {
-    let orchestrators = Orchestrators::open(session, place).await?;
-    loop {
-        let mut swept = Swept::default();
-        for lane in orchestrators.active().await? {
-            swept.lanes += 1;
-            let looked = match orchestrators.of(&lane).await {
-                Ok(orchestrator) => orchestrator.sweep_lane(&lane).await.map_err(CliError::from),
-                Err(error) => Err(error),
-            };
-            match looked {
-                Ok(Handled::Owing) => swept.waiting += 1,
-                Ok(_) => {}
-                // One lane that cannot be served does not keep the others waiting.
-                Err(error) => {
-                    warn!(lane = %lane, cause = chain(&error), "A lane must wait for the next sweep");
-                    swept.waiting += 1;
-                }
-            }
-        }
-        if !follow || swept.lanes == 0 {
-            session.printer.note(format_args!("Looked at {} lanes, {} must wait", swept.lanes, swept.waiting));
-            return Ok(());
-        }
-        tokio::time::sleep(BETWEEN).await;
     }
 }
 

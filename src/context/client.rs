@@ -12,6 +12,7 @@ use crate::adapters::memory::CollectedPhaseEvents;
 use crate::cli::Session;
 use crate::domain::lane::{BuildRecord, Event, LaneKey, Phase, PhaseChange, PhaseState};
 use crate::domain::names::{BuildArn, BuildNumber, ProcessType};
+use crate::domain::namespace::{Namespace, partition};
 use crate::orchestrator::LanePorts;
 use crate::orchestrator::advance::{Advanced, advance};
 use crate::orchestrator::handle::Handled;
@@ -156,7 +157,7 @@ pub async fn roll_back(app: &AppAccess, to: BuildNumber) -> Result<Handled, CliE
     let (lanes, records, clock) = (app.lanes.clone(), app.records.clone(), app.clock.clone());
     let ports = LanePorts { lanes, records, events: events.clone(), clock };
     let event = Event::RollbackRequested { release: Box::new(release) };
-    match advance(&ports, &app.lane, &event).await? {
+    match advance(&ports, &app.lane, &event).await.map_err(|failure| cannot_ask(app, failure))? {
         Advanced::Changed(next) => {
             // Only a hint, which wakes the orchestrator up; it finds the request by itself at its next sweep.
             let hint = PhaseChange {
@@ -177,6 +178,23 @@ pub async fn roll_back(app: &AppAccess, to: BuildNumber) -> Result<Handled, CliE
         Advanced::Ignored(reason) => Ok(Handled::Ignored(reason)),
         Advanced::NoLane => Ok(Handled::NoLane),
     }
+}
+
+/// Why a lane could not be asked for something. Who reads an app need not be allowed to write its lane.
+fn cannot_ask(app: &AppAccess, failure: Failure) -> CliError {
+    if !failure.is_denied() {
+        return failure.into();
+    }
+    let right = format!(
+        "a rollback is written into the app's lane: your role needs `dynamodb:PutItem` and `dynamodb:UpdateItem` on the \
+         table `{}` for the keys of `{}`",
+        Namespace::default().table(),
+        partition(&app.lane)
+    );
+    CliError::remote(format!("you may not roll back {}", app.lane))
+        .because(failure)
+        .hint(right)
+        .hint("without them, build the older commit again: `packhorse build start --ref COMMIT`")
 }
 
 /// Stops a build in the account.

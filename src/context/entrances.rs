@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aws::BETWEEN;
 use super::orchestrators::{Orchestrators, clients, variable};
 use crate::adapters::aws::{Clients, DynamoAccessItems, SqsQueue, SsmParameters};
 use crate::adapters::lambda_runtime::LambdaRuntime;
-use crate::cli::{PlaceChoice, PollArgs, Session};
+use crate::cli::{PlaceChoice, PollArgs, Session, SweepArgs};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
 use crate::orchestrator::access::AccessPorts;
@@ -87,6 +88,24 @@ pub(super) async fn poll(session: &Session, args: &PollArgs) -> Result<(), CliEr
     worker::run(&intake, queue, &pace, &session.interrupt.gently).await;
     session.printer.note("Stopped; what was begun is done");
     Ok(())
+}
+
+/// Looks at everything in flight, before that for what nobody told of where that is wanted, and with `follow` goes on until
+/// nothing is in flight.
+pub(super) async fn sweep(session: &Session, args: &SweepArgs) -> Result<(), CliError> {
+    let intake = intake(session, args.place, None, None).await?;
+    if args.search {
+        let searched = intake.search().await?;
+        session.printer.note(format_args!("Searched {} apps, {} must wait", searched.lanes, searched.waiting));
+    }
+    loop {
+        let swept = intake.sweep_active().await?;
+        if !args.follow || swept.lanes == 0 {
+            session.printer.note(format_args!("Looked at {} lanes, {} must wait", swept.lanes, swept.waiting));
+            return Ok(());
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
 }
 
 #[cfg(test)]

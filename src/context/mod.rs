@@ -124,7 +124,7 @@ pub async fn lambda(session: &Session) -> Result<(), CliError> {
 /// Looks at everything in flight.
 #[cfg(feature = "aws")]
 pub async fn sweep(session: &Session, args: &SweepArgs) -> Result<(), CliError> {
-    aws::sweep(session, args.place, args.follow).await
+    entrances::sweep(session, args).await
 }
 
 #[cfg(not(feature = "aws"))]

@@ -118,11 +118,6 @@ impl Orchestrators {
         Ok(answer)
     }
 
-    /// Names the lanes in which something is in flight.
-    pub(super) async fn active(&self) -> Result<Vec<LaneKey>, Failure> {
-        DynamoLaneStore::new(self.base.dynamodb(), Namespace::default().table()).active().await
-    }
-
     /// Returns the orchestrator of a lane's app.
     pub(super) async fn of(&self, lane: &LaneKey) -> Result<Orchestrator, CliError> {
         let clients = self.clients_of(lane).await?;

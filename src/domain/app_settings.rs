@@ -4,6 +4,10 @@ use serde_json::{Map, Value};
 
 use super::formation::Size;
 
+/// Why an app's scheduled tasks are not started.
+pub const NO_SCHEDULE_ROLE: &str =
+    "the app's settings name no role to start them in (`orchestrator.events_role_arn` of the item `settings`)";
+
 /// The settings of an app, or of a review app with those of its pipeline.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -19,7 +23,7 @@ pub struct Settings {
     pub codebuild_project: Option<String>,
     /// The role to act in for this app.
     pub role: Option<Role>,
-    /// The role in which the clock starts tasks.
+    /// The role in which EventBridge Scheduler starts tasks, as the app's stack or `orchestrator adopt` wrote it.
     pub schedule_role: Option<String>,
     /// Arguments of every `RunTask`, in the API's spelling.
     pub run_task: Map<String, Value>,

@@ -2,7 +2,7 @@
 //!
 //! This is what all entrances have in common: Lambda, the worker at a queue, and the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -92,12 +92,25 @@ impl Intake {
         taken.into_iter().map(|outcome| outcome.unwrap_or_else(late)).collect()
     }
 
-    /// Brings everything up to the truth: all that is in flight, and now and then what nobody told of: builds, and lists of
-    /// people. One lane that cannot be served does not keep the others waiting.
+    /// Brings everything up to the truth: all that is in flight, and now and then what nobody told of: builds, changed settings
+    /// and lists of people.
     ///
     /// # Errors
     /// Fails only when the lanes cannot be listed.
     pub async fn sweep(&self) -> Result<Swept, Failure> {
+        let swept = self.sweep_active().await?;
+        // By chance, since several may sweep and none of them remembers.
+        if fastrand::u32(..SEARCH_ONCE_IN) == 0 {
+            self.search().await?;
+        }
+        Ok(swept)
+    }
+
+    /// Brings all that is in flight up to the truth. One lane that cannot be served does not keep the others waiting.
+    ///
+    /// # Errors
+    /// Fails only when the lanes cannot be listed.
+    pub async fn sweep_active(&self) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
         let mut active = self.fleet.lanes().active().await?;
         // One that runs out of time begins with others the next time.
@@ -114,24 +127,34 @@ impl Intake {
                 }
             }
         }
-        // By chance, since several may sweep and none of them remembers.
-        if fastrand::u32(..SEARCH_ONCE_IN) == 0 {
-            self.search().await?;
-        }
         Ok(swept)
     }
 
-    async fn search(&self) -> Result<(), Failure> {
+    /// Looks for what nobody told of, project by project, each with the rights for it; the lanes are listed, and the lists of
+    /// people followed, with the orchestrator's own. Returns how many projects were looked at, and how many must wait.
+    ///
+    /// # Errors
+    /// Fails only when the lanes, or what users may use, cannot be listed.
+    pub async fn search(&self) -> Result<Swept, Failure> {
         let lanes = self.fleet.lanes().all().await?;
-        let projects: BTreeSet<&AppName> = lanes.iter().map(|lane| &lane.app).collect();
-        for project in projects {
-            let key = LaneKey::app(project.clone());
-            let searched = async { self.fleet.of(&key).await?.search_project(project).await };
-            if let Err(failure) = searched.await {
+        let mut projects: BTreeMap<&AppName, Vec<LaneKey>> = BTreeMap::new();
+        for lane in &lanes {
+            projects.entry(&lane.app).or_default().push(lane.clone());
+        }
+        let mut projects: Vec<_> = projects.into_iter().collect();
+        // As for a sweep.
+        fastrand::shuffle(&mut projects);
+        let mut searched = Swept::default();
+        for (project, lanes) in projects {
+            searched.lanes += 1;
+            let looked = async { self.fleet.of(&lanes[0]).await?.search(project, &lanes).await };
+            if let Err(failure) = looked.await {
                 warn!(app.name = %project, cause = chain(&failure), "A project must wait for the next search");
+                searched.waiting += 1;
             }
         }
-        self.access.follow_all(&lanes).await.map(drop)
+        self.access.follow_all(&lanes).await?;
+        Ok(searched)
     }
 
     /// Looks at the lanes whose time has come: a deadline has passed, or changed settings are to be followed.

@@ -1,6 +1,5 @@
 //! Finds lanes in which something is in flight and brings them up to the truth.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::warn;
@@ -47,38 +46,27 @@ impl Orchestrator {
         Ok(swept)
     }
 
-    /// Looks for what no event told of: builds, among the newest of every project that has a lane, and changed settings.
+    /// Looks for what no event told of one project: changed settings of its lanes, and builds among its newest. Which lanes
+    /// it has is for the caller to say, since an app's own role may not list them.
     ///
     /// Some calls per project, so it is done less often than [`Orchestrator::sweep`]: it matters only where all events of a
     /// build, or of a change, were lost. Builds that began long ago are left alone: nobody expects them to be deployed any more.
     /// Services whose settings have not changed are left alone by their place.
     ///
     /// # Errors
-    /// Fails only when the lanes cannot be listed.
-    pub async fn search(&self) -> Result<Swept, Failure> {
-        let mut swept = Swept::default();
-        let lanes = self.lanes.lanes.all().await?;
-        let projects: BTreeSet<_> = lanes.iter().map(|lane| lane.app.clone()).collect();
-        for lane in &lanes {
+    /// Fails when the project, or a lane of it, could not be asked; the other lanes were.
+    pub async fn search(&self, project: &AppName, lanes: &[LaneKey]) -> Result<(), Failure> {
+        let mut told = Ok(());
+        for lane in lanes {
             if let Err(failure) = self.handle(lane, &[Event::SettingsChanged]).await {
-                warn!(%lane, cause = chain(&failure), "A lane must wait for the next search");
+                told = Err(failure);
             }
         }
-        for project in projects {
-            swept.lanes += 1;
-            if let Err(failure) = self.search_project(&project).await {
-                warn!(app.name = %project, cause = chain(&failure), "A project must wait for the next search");
-                swept.waiting += 1;
-            }
-        }
-        Ok(swept)
+        self.search_builds(project).await.and(told)
     }
 
     /// Looks for builds of which neither runner nor event told, among the newest of one project.
-    ///
-    /// # Errors
-    /// Fails when the project, or a lane of it, could not be asked.
-    pub async fn search_project(&self, project: &AppName) -> Result<(), Failure> {
+    async fn search_builds(&self, project: &AppName) -> Result<(), Failure> {
         let expected = EpochSeconds(self.lanes.clock.now().0.saturating_sub(STILL_EXPECTED));
         for (key, facts) in self.builds.newest(project).await? {
             if facts.started < expected {

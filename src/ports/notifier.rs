@@ -9,8 +9,9 @@ use crate::domain::lane::LaneKey;
 /// Sends messages, such as to a webhook.
 #[async_trait]
 pub trait Notifier: Send + Sync {
-    /// Sends a message in the shape that Slack's incoming webhooks take. It may be sent again after a crash; one that cannot
-    /// be sent is lost, since nothing may wait for it.
+    /// Sends a message in the shape that Slack's incoming webhooks take. It may arrive twice, after a
+    /// crash or a lost answer; one that cannot be sent within some seconds is lost, since nothing may wait for it. No failure
+    /// names the address.
     async fn send(&self, lane: &LaneKey, message: &Value) -> Result<(), Failure>;
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use packhorse::adapters::local::ActivityFile;
+use packhorse::adapters::memory::CollectedNews;
 use packhorse::domain::activity::{Happened, Line};
 use packhorse::domain::lane::{LaneKey, Phase, PhaseState};
 use packhorse::domain::names::{BuildNumber, EpochSeconds};
@@ -97,7 +98,21 @@ macro_rules! promises {
     };
 }
 
+#[async_trait]
+impl Bench for CollectedNews {
+    fn log(&self) -> &dyn ActivityLog {
+        self
+    }
+
+    fn prepare(&self, _: &LaneKey) {}
+
+    async fn lines(&self, lane: &LaneKey) -> Vec<Line> {
+        Self::lines(self).into_iter().filter(|line| line.lane == lane.to_string()).collect()
+    }
+}
+
 promises!(file, super::open_file());
+promises!(memory, packhorse::adapters::memory::CollectedNews::new());
 
 #[cfg(feature = "aws")]
 mod aws {

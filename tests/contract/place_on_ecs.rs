@@ -11,13 +11,14 @@ use packhorse::domain::app_settings::Settings;
 use packhorse::domain::formation::{ConfigName, Formation, Scaling, ScheduledTask};
 use packhorse::domain::lane::{LaneKey, ServicesState, TaskKey};
 use packhorse::domain::names::BuildNumber;
+use packhorse::ports::app_settings::AppSettings;
 use packhorse::ports::failure::Failure;
 use packhorse::ports::place::{Loss, Place, TaskStatus};
 use serde_json::{Value, json};
 
 use super::app_settings::{ecs_arguments, settings_of};
 use super::place::{Bench, end, formation, outcome, task};
-use crate::support::aws::{make_schedule_group, settings as client_settings};
+use crate::support::aws::{make_schedule_group, schedules_of, settings as client_settings};
 use crate::support::ecs::{DeployScript, FakeEcs, Fault, TaskScript};
 use crate::support::lanes::random_name;
 use crate::support::{http, parts};
@@ -114,14 +115,7 @@ impl Ecs {
     }
 
     fn schedules(&self) -> Vec<Value> {
-        let listed =
-            moto("scheduler", "GET", &format!("/schedules?ScheduleGroup=apppack&NamePrefix={}-", self.lane.app), "");
-        let names = listed["Schedules"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|schedule| schedule["Name"].as_str().unwrap().to_owned());
-        let names = names.filter(|name| name.starts_with(&format!("{}-", self.lane.app)));
+        let names = schedules_of(self.lane.app.as_str()).into_iter();
         names.map(|name| moto("scheduler", "GET", &format!("/schedules/{name}?groupName=apppack"), "")).collect()
     }
 }
@@ -479,6 +473,36 @@ async fn jobs_follow_the_live_release() {
     assert!(matches!(bench.deploy(&failing).await, ServicesState::Failed { .. }));
     assert!(bench.schedules()[0]["Target"]["Input"].as_str().unwrap().contains("\"b\""));
     assert_eq!(bench.deploy(&with(3, Vec::new())).await, ServicesState::Steady);
+    assert!(bench.schedules().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto"]
+async fn without_a_role_for_them_jobs_stay_as_they_are_and_no_release_fails() {
+    let bench = open().await;
+    let app = bench.lane.app.as_str();
+    let stacks = Settings::read(&settings_of(app), None, Some(&ecs_arguments())).unwrap();
+    assert_eq!(stacks.schedule_role, None);
+    let complete = bench.settings.settings(&bench.lane).await.unwrap();
+    let job = ScheduledTask { schedule: "0 0 * * ? *".to_owned(), command: "job".to_owned() };
+    let with_job =
+        |build| Formation { scheduled_tasks: vec![job.clone()], ..formation(&bench, build, &[("web", true)]) };
+    bench.settings.set(bench.lane.clone(), stacks);
+    assert_eq!(bench.deploy(&with_job(1)).await, ServicesState::Steady);
+    assert!(bench.schedules().is_empty());
+    let own = bench.fake.service(&bench.family("web")).unwrap()["taskDefinition"].as_str().unwrap().to_owned();
+    let rule = format!("apppack-{app}-0");
+    bench.fake.put_rule(&rule, &own);
+    assert_eq!(bench.deploy(&with_job(2)).await, ServicesState::Steady);
+    assert_eq!(bench.fake.rules(), [rule], "what runs goes on running");
+
+    // With the role the next order makes it good.
+    bench.settings.set(bench.lane.clone(), complete);
+    bench.update(&with_job(2)).await;
+    assert_eq!((bench.schedules().len(), bench.fake.rules().len()), (1, 0));
+    // Without jobs there is nothing to start, so no role is needed to take them away.
+    bench.settings.set(bench.lane.clone(), Settings::read(&settings_of(app), None, Some(&ecs_arguments())).unwrap());
+    bench.update(&formation(&bench, 2, &[("web", true)])).await;
     assert!(bench.schedules().is_empty());
 }
 

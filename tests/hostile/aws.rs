@@ -20,15 +20,13 @@ use packhorse::ports::records::Records;
 use packhorse::ports::review_apps::ReviewApps;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::phase_events::some_changes;
-use crate::support::aws::{Bucket, clients, settings};
+use crate::support::aws::{Bucket, clients, make_stack, settings};
 use crate::support::dynamodb::Table;
 use crate::support::fault_proxy::{Fault, FaultProxy, When};
-use crate::support::http;
 use crate::support::lanes::{begun, build_arn, lane_with, random_name, some_app};
 use crate::support::parts;
 
@@ -278,21 +276,6 @@ async fn only_a_clear_answer_means_that_there_is_no_review_app() {
         assert!(apps.remove(&pipeline, pr).await.is_err(), "{code}");
     }
     assert!(proxy.seen(&When::body("Action=DeleteStack")).is_empty());
-}
-
-/// A stack of a review app in moto.
-fn make_stack(name: &str, tags: &[(&str, &str)]) {
-    let mut form = format!(
-        "Action=CreateStack&Version=2010-05-15&StackName={name}\
-         &TemplateBody=%7B%22Resources%22%3A%7B%22T%22%3A%7B%22Type%22%3A%22AWS%3A%3ASNS%3A%3ATopic%22%7D%7D%7D"
-    );
-    for (number, (key, value)) in (1..).zip(tags) {
-        let key = key.replace(':', "%3A");
-        let _ = write!(form, "&Tags.member.{number}.Key={key}&Tags.member.{number}.Value={value}");
-    }
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let answer = http::ask(&parts::moto(), "cloudformation", "POST", "/", &headers, &form);
-    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test]

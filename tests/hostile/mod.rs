@@ -6,4 +6,3 @@ mod growing_layers;
 mod layers;
 mod program;
 mod registry;
-mod webhook;

@@ -207,9 +207,12 @@ impl Run {
             0..9 => self.begin(async move {
                 let _ = orchestrator.sweep().await;
             }),
-            9 => self.begin(async move {
-                let _ = orchestrator.search().await;
-            }),
+            9 => {
+                let key = self.key.clone();
+                self.begin(async move {
+                    let _ = orchestrator.search(&key.app, std::slice::from_ref(&key)).await;
+                });
+            }
             10 => {
                 let state = self.world.state();
                 let now = state.now;
@@ -244,6 +247,11 @@ impl Run {
         }
     }
 
+    fn search(&mut self) {
+        let key = self.key.clone();
+        self.at_once(async |orchestrator| drop(orchestrator.search(&key.app, std::slice::from_ref(&key)).await));
+    }
+
     /// Lets everything end without further faults: the builds in `CodeBuild`, then the lane by sweeps alone.
     fn come_to_rest(&mut self) -> Result<(), String> {
         self.world.state().faults = false;
@@ -252,7 +260,7 @@ impl Run {
         }
         self.due.clear();
         // What no event told of is found by a search.
-        self.at_once(async |orchestrator| drop(orchestrator.search().await));
+        self.search();
         let mut pause = 10;
         // One last change, of which an event tells: no search must be needed to follow it.
         let change = self.rng.u32(..12);
@@ -274,7 +282,7 @@ impl Run {
                 if !self.unheard() {
                     return Ok(());
                 }
-                self.at_once(async |orchestrator| drop(orchestrator.search().await));
+                self.search();
             }
             pause = (pause + 30).min(1800);
         }

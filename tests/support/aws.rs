@@ -1,11 +1,13 @@
 //! Clients for stand-ins of AWS.
 #![cfg(feature = "aws")]
 
+use std::fmt::Write as _;
 use std::sync::Once;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::Credentials;
 use packhorse::adapters::aws::{AwsSettings, Clients};
+use serde_json::Value;
 
 use super::http;
 use super::lanes::random_name;
@@ -41,6 +43,31 @@ pub(crate) fn make_schedule_group() {
     MADE.call_once(|| {
         http::ask(&parts::moto(), "scheduler", "POST", "/schedule-groups/apppack", &[], "{}");
     });
+}
+
+/// The names of an app's schedules in moto.
+pub(crate) fn schedules_of(app: &str) -> Vec<String> {
+    let path = format!("/schedules?ScheduleGroup=apppack&NamePrefix={app}-");
+    let answer = http::ask(&parts::moto(), "scheduler", "GET", &path, &[], "");
+    let listed: Value = serde_json::from_str(&answer.body).unwrap();
+    let names = listed["Schedules"].as_array().unwrap().iter().map(|schedule| schedule["Name"].as_str().unwrap());
+    // The stand-in may answer with more.
+    names.filter(|name| name.starts_with(&format!("{app}-"))).map(str::to_owned).collect()
+}
+
+/// A stack of a review app in moto.
+pub(crate) fn make_stack(name: &str, tags: &[(&str, &str)]) {
+    let mut form = format!(
+        "Action=CreateStack&Version=2010-05-15&StackName={name}\
+         &TemplateBody=%7B%22Resources%22%3A%7B%22T%22%3A%7B%22Type%22%3A%22AWS%3A%3ASNS%3A%3ATopic%22%7D%7D%7D"
+    );
+    for (number, (key, value)) in (1..).zip(tags) {
+        let key = key.replace(':', "%3A");
+        let _ = write!(form, "&Tags.member.{number}.Key={key}&Tags.member.{number}.Value={value}");
+    }
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = http::ask(&parts::moto(), "cloudformation", "POST", "/", &headers, &form);
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 /// A bucket of its own in moto, removed with its objects when dropped.

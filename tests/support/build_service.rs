@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::codebuild::Build;
-use super::lying_server::{LyingServer, Reply};
+use super::lying_server::{Asked, LyingServer, Reply};
 
 /// Knows the builds that it was told of; ends with its drop.
 pub(crate) struct BuildService {
@@ -21,17 +21,40 @@ impl BuildService {
         let server = LyingServer::start(move |asked| {
             let input: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
             let known = known.lock().unwrap();
-            let answer = match input["ids"].as_array() {
-                Some(ids) => {
+            let reply = |status: u16, answer: &Value| {
+                Reply::new(status).header("content-type", "application/x-amz-json-1.1").body(answer.to_string())
+            };
+            match asked.target.as_deref().and_then(|target| target.split('.').nth(1)) {
+                Some("BatchGetBuilds") => {
+                    let ids = input["ids"].as_array().unwrap();
                     let (found, missing): (Vec<&Value>, Vec<&Value>) =
                         ids.iter().partition(|id| known.contains_key(id.as_str().unwrap()));
                     let found: Vec<&Value> = found.iter().map(|id| &known[id.as_str().unwrap()]).collect();
-                    json!({ "builds": found, "buildsNotFound": missing })
+                    reply(200, &json!({ "builds": found, "buildsNotFound": missing }))
                 }
-                // StopBuild: what has ended stays as it is.
-                None => json!({ "build": known.get(input["id"].as_str().unwrap_or_default()) }),
-            };
-            Reply::new(200).header("content-type", "application/x-amz-json-1.1").body(answer.to_string())
+                Some("ListBuildsForProject") => {
+                    let mut own: Vec<&Value> =
+                        known.values().filter(|build| build["projectName"] == input["projectName"]).collect();
+                    if own.is_empty() {
+                        let missing = json!({ "__type": "ResourceNotFoundException", "message": "no such project" });
+                        return reply(400, &missing);
+                    }
+                    own.sort_by_key(|build| build["buildNumber"].as_u64());
+                    if input["sortOrder"] != "ASCENDING" {
+                        own.reverse();
+                    }
+                    let ids: Vec<&Value> = own.iter().take(100).map(|build| &build["id"]).collect();
+                    reply(200, &json!({ "ids": ids }))
+                }
+                // What has ended stays as it is.
+                Some("StopBuild") => match known.get(input["id"].as_str().unwrap_or_default()) {
+                    Some(build) => reply(200, &json!({ "build": build })),
+                    None => {
+                        reply(400, &json!({ "__type": "ResourceNotFoundException", "message": "Build does not exist" }))
+                    }
+                },
+                other => panic!("{other:?} is not played here"),
+            }
         })
         .await;
         Self { server, builds }
@@ -40,6 +63,16 @@ impl BuildService {
     /// Where clients reach it.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.server.address)
+    }
+
+    /// All requests so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.server.asked()
+    }
+
+    /// Remembers a build that is described as `BatchGetBuilds` does.
+    pub(crate) fn remember_described(&self, build: Value) {
+        self.builds.lock().unwrap().insert(build["id"].as_str().unwrap().to_owned(), build);
     }
 
     /// Remembers a build, as CodeBuild does.

@@ -32,27 +32,37 @@ impl DynamoSettings {
         Self { client, table: table.into() }
     }
 
-    /// Writes the role in which the orchestrator acts for an app (`data-contract` 1.10); all else of the item stays.
+    /// Writes the role in which the orchestrator acts for an app (`data-contract` 1.10), and where it is given the one in which
+    /// its scheduled tasks are started; all else of the item stays. A crash in between leaves no role, as before.
     ///
     /// # Errors
     /// [`Failure::Conflict`] where no stack has written settings.
-    pub async fn set_role(&self, app: &AppName, role: &Role) -> Result<(), Failure> {
-        let mut value = HashMap::from([("role_arn".to_owned(), AttributeValue::S(role.arn.clone()))]);
-        if let Some(id) = &role.external_id {
-            value.insert("external_id".to_owned(), AttributeValue::S(id.clone()));
-        }
+    pub async fn set_role(&self, app: &AppName, role: &Role, schedule_role: Option<&str>) -> Result<(), Failure> {
+        let doing = format!("write the role of {app}");
         let shared = partition(&LaneKey::app(app.clone()));
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(items::key(&shared, SETTINGS)))
-            .update_expression("SET #value.#orchestrator = :role")
-            .condition_expression("attribute_exists(#value)")
-            .expression_attribute_names("#value", "value")
-            .expression_attribute_names("#orchestrator", "orchestrator")
-            .expression_attribute_values(":role", AttributeValue::M(value));
-        update.send().await.map_err(|error| sort(format!("write the role of {app}"), error))?;
+        let update = || {
+            let update = self.client.update_item().table_name(&self.table).set_key(Some(items::key(&shared, SETTINGS)));
+            let update = update.condition_expression("attribute_exists(#value)");
+            update
+                .expression_attribute_names("#value", "value")
+                .expression_attribute_names("#orchestrator", "orchestrator")
+        };
+        // A map that is not there has to be made before anything can be put into it.
+        let make = update().update_expression("SET #value.#orchestrator = if_not_exists(#value.#orchestrator, :empty)");
+        let make = make.expression_attribute_values(":empty", AttributeValue::M(HashMap::new()));
+        make.send().await.map_err(|error| sort(&doing, error))?;
+        let wanted = [
+            ("role_arn", Some(role.arn.as_str())),
+            ("external_id", role.external_id.as_deref()),
+            ("events_role_arn", schedule_role),
+        ];
+        let (mut write, mut parts) = (update(), Vec::new());
+        for (name, value) in wanted.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            parts.push(format!("#value.#orchestrator.{name} = :{name}"));
+            write = write.expression_attribute_values(format!(":{name}"), AttributeValue::S(value.to_owned()));
+        }
+        let expression = format!("SET {}", parts.join(", "));
+        write.update_expression(expression).send().await.map_err(|error| sort(doing, error))?;
         Ok(())
     }
 

@@ -10,10 +10,11 @@ use aws_sdk_scheduler::types::{
     FlexibleTimeWindowMode, LaunchType, NetworkConfiguration, PropagateTags, ScheduleState, Target,
 };
 use aws_smithy_types::error::operation::BuildError;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::super::failure::sort;
 use super::{EcsPlace, Site, unfit_for};
+use crate::domain::app_settings::NO_SCHEDULE_ROLE;
 use crate::domain::ecs::{Launch, ScheduleSpec, schedules};
 use crate::domain::lane::LaneKey;
 use crate::domain::namespace::Namespace;
@@ -26,13 +27,20 @@ fn incomplete(error: BuildError) -> Failure {
 
 impl EcsPlace {
     /// Brings an app's schedules to an order; a review app has none.
+    ///
+    /// Where jobs are wanted and the settings name no role to start them in, all stays as it is, the rules of an earlier
+    /// orchestrator too: a release does not fail for that, and jobs that run go on running.
     pub(super) async fn ensure_schedules(&self, lane: &LaneKey, site: &Site, order: &Order) -> Result<(), Failure> {
         if lane.pull_request.is_some() {
             return Ok(());
         }
         let wanted = schedules(lane, order.launcher, &order.scheduled_tasks).map_err(|unfit| unfit_for(lane, unfit))?;
         if let (Some(definition), false) = (&order.scheduler, wanted.is_empty()) {
-            let target = target(lane, site, definition)?;
+            let Some(role) = &site.settings.schedule_role else {
+                warn!(lane = %lane, jobs = wanted.len(), "Scheduled tasks of {lane} are left as they are: {NO_SCHEDULE_ROLE}");
+                return Ok(());
+            };
+            let target = target(site, role, definition)?;
             for spec in wanted.values() {
                 self.ensure_schedule(spec, &target).await?;
             }
@@ -168,11 +176,7 @@ impl EcsPlace {
 }
 
 /// What starts the tasks of all jobs.
-fn target(lane: &LaneKey, site: &Site, definition: &str) -> Result<Target, Failure> {
-    let Some(role) = &site.settings.schedule_role else {
-        let cause = "the settings name no role for it (`orchestrator.events_role_arn`)";
-        return Err(Failure::refused(format!("run scheduled tasks of {lane}"), cause));
-    };
+fn target(site: &Site, role: &str, definition: &str) -> Result<Target, Failure> {
     let launching = &site.launching;
     let mut parameters = EcsParameters::builder()
         // Pinned: an unreleased build must not run jobs.
