@@ -88,6 +88,15 @@ fn an_app_of_another_orchestrator_is_taken_over_once_with_what_runs() {
     let again = run(&account, &["--role-arn", &role]);
     assert_eq!((&again["made"], &again["trust"]), (&json!(false), &told["trust"]));
     assert_eq!(account.item(&partition, "LANE"), lane);
+
+    // The role of scheduled tasks is written where it is named, and stays where it is not.
+    let schedule_role = format!("arn:aws:iam::111122223333:role/apppack-events-{}", account.app);
+    run(&account, &["--role-arn", &role, "--events-role-arn", &schedule_role]);
+    run(&account, &["--role-arn", &role]);
+    let stored = account.item(&partition, "settings").unwrap();
+    let orchestrator = &stored["value"]["M"]["orchestrator"]["M"];
+    assert_eq!(orchestrator["events_role_arn"]["S"], schedule_role.as_str());
+    assert_eq!(orchestrator["external_id"]["S"], external_id);
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Commands on one app in an account: its items in DynamoDB Local, all else in moto.
 
+use std::collections::BTreeMap;
 use std::process::Output;
 
+use packhorse::domain::lane::{Ending, Lane, LaneKey, Release, ReleasePlan, Service, Sizes};
+use packhorse::domain::names::EpochSeconds;
 use serde_json::{Value, json};
 
 use crate::support::docker::random_name;
+use crate::support::fault_proxy::{Fault, FaultProxy, When};
+use crate::support::lanes::lane_at_rest;
 use crate::support::orchestrated::Account;
 use crate::support::{http, parts};
 
@@ -141,4 +146,72 @@ fn what_processes_say_is_read_from_their_group() {
     logs("DeleteLogGroup", &json!({ "logGroupName": group }));
     let ran = run(&account, &["logs"]);
     assert!(!ran.status.success() && text(&ran.stderr).contains("log group"), "{}", text(&ran.stderr));
+}
+
+/// A lane that has deployed two builds, of which the second one runs.
+fn lane_with_two_releases(key: &LaneKey) -> Lane {
+    let service = Service { command: "serve".to_owned(), arn: String::new() };
+    let plan = ReleasePlan {
+        sequence: 2,
+        image: format!("registry.example.com/shop@sha256:{}", "0".repeat(64)),
+        launcher: true,
+        release_command: None,
+        postdeploy_command: None,
+        pre_destroy_command: None,
+        services: BTreeMap::from([("web".parse().unwrap(), service)]),
+    };
+    let mut lane = lane_at_rest(key, 1);
+    lane.builds.extend(lane_at_rest(key, 2).builds);
+    for build in lane.builds.values_mut() {
+        build.ending = Some(Ending::Deployed);
+        build.plan = Some(plan.clone());
+    }
+    let newest = lane.builds.values().next_back().unwrap();
+    lane.live = Some(Release {
+        build: newest.number,
+        arn: newest.arn.clone(),
+        commit: newest.commit.clone(),
+        started: newest.started,
+        plan,
+        at: EpochSeconds(1_767_225_700),
+        sizes: Sizes::new(),
+    });
+    lane
+}
+
+#[test]
+#[ignore = "needs moto and DynamoDB Local"]
+fn who_may_only_read_is_told_which_right_a_rollback_needs() {
+    let account = Account::new();
+    let lane = lane_with_two_releases(&account.lane(None));
+    let mut account = account.with_lane(&lane);
+    let table = account.runtime.block_on(FaultProxy::before(&parts::dynamodb()));
+    account.more.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), table.url());
+    table.fail(When::target("PutItem"), usize::MAX, Fault::AccessDenied);
+    let ran = run(&account, &["rollback", "1"]);
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(4), "{said}");
+    for part in ["you may not roll back", "`dynamodb:PutItem`", "`apppack`", "packhorse build start --ref"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.contains(&format!("`APP#{}`", account.app)), "{said}");
+    assert_eq!(account.stored_lane(None).rollback, None);
+
+    // With it, the lane is asked.
+    table.behave();
+    let ran = run(&account, &["rollback", "1"]);
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    assert!(account.stored_lane(None).rollback.is_some());
+}
+
+#[test]
+#[ignore = "needs moto and DynamoDB Local"]
+fn a_scheduled_task_that_nobody_can_start_is_stored_with_a_warning() {
+    let account = Account::new();
+    settings(&account);
+    let ran = run(&account, &["scheduled-tasks", "create", "--schedule", "0 3 * * ? *", "clean up"]);
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).contains("`orchestrator.events_role_arn`"), "{}", text(&ran.stderr));
+    let stored = account.parameter(&format!("/apppack/apps/{}/scheduled-tasks", account.app)).unwrap();
+    assert_eq!(stored, r#"[{"command":"clean up","schedule":"0 3 * * ? *"}]"#);
 }

@@ -1,10 +1,11 @@
-//! One app on one machine and in an account: the same pipeline, so the same event log.
+//! One app on one machine, and in an account with either place: the same pipeline, so the same event log.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
+use super::on_ecs::OnEcs;
 use crate::support::docker::Broom;
 use crate::support::orchestrated::{Account, PROGRAM};
 use crate::support::parts;
@@ -46,9 +47,8 @@ fn but_for_ids(log: &[Value]) -> Vec<Value> {
     log
 }
 
-#[test]
-#[ignore = "needs Docker Engine 26, pack, a registry, moto and DynamoDB Local"]
-fn the_event_log_of_up_is_that_of_the_account_but_for_ids() {
+/// The details of a build's phase events, brought about with Docker as the place.
+fn event_log_of_docker() -> Vec<Value> {
     let account = Account::new().with_guestbook().with_databases().adopted(None);
     let build = account.build(1);
     assert_eq!(build.status, "SUCCEEDED", "{}", build.log.join("\n"));
@@ -57,10 +57,24 @@ fn the_event_log_of_up_is_that_of_the_account_but_for_ids() {
     }
     let handled = account.follow_end_of(&build);
     assert!(handled.status.success(), "{}", String::from_utf8_lossy(&handled.stderr));
-    let there = account.phase_events();
-    let here = event_log_of_up();
+    account.phase_events()
+}
 
-    assert_eq!(but_for_ids(&here), but_for_ids(&there));
+/// The same on ECS.
+fn event_log_of_ecs() -> Vec<Value> {
+    let bench = OnEcs::of(Account::new().with_guestbook());
+    for event in bench.built.events() {
+        assert!(bench.handle(&event, &[]).status.success());
+    }
+    let handled = bench.handle(bench.built.events().last().unwrap(), &["--follow"]);
+    assert!(handled.status.success(), "{}", OnEcs::said(&handled));
+    bench.account.phase_events()
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26, pack, a registry, moto and DynamoDB Local"]
+fn the_event_log_of_up_is_that_of_the_account_but_for_ids() {
+    let here = event_log_of_up();
     let said: Vec<String> = here
         .iter()
         .map(|detail| format!("{} {}", detail["phase"].as_str().unwrap(), detail["state"].as_str().unwrap()))
@@ -69,8 +83,11 @@ fn the_event_log_of_up_is_that_of_the_account_but_for_ids() {
     let all: Vec<String> =
         phases.iter().flat_map(|phase| [format!("{phase} started"), format!("{phase} succeeded")]).collect();
     assert_eq!(said, all);
-    for log in [&here, &there] {
-        let versions: Vec<u64> = log.iter().map(|detail| detail["lane_version"].as_u64().unwrap()).collect();
-        assert!(versions.is_sorted(), "{versions:?}");
+    for (place, there) in [("docker", event_log_of_docker()), ("ECS", event_log_of_ecs())] {
+        assert_eq!(but_for_ids(&here), but_for_ids(&there), "{place}");
+        for log in [&here, &there] {
+            let versions: Vec<u64> = log.iter().map(|detail| detail["lane_version"].as_u64().unwrap()).collect();
+            assert!(versions.is_sorted(), "{place}: {versions:?}");
+        }
     }
 }

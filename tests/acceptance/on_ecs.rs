@@ -6,30 +6,34 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::support::aws::schedules_of;
 use crate::support::codebuild::Build;
 use crate::support::ecs::{DeployScript, FakeEcs, TaskScript};
-use crate::support::fault_proxy::{FaultProxy, When};
+use crate::support::fault_proxy::{Fault, FaultProxy, When};
 use crate::support::orchestrated::{Account, renumbered, states};
 use crate::support::parts;
+use crate::support::policy::{Policy, Right, rights};
 use crate::support::sts::{FakeSts, SESSION};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/apppack-app-shop";
-/// Phase events are hints: a role that may not send them costs time and nothing else. The policies give this to the runner only.
-const HINTS: &str = "events:PutEvents";
 const FILES: [&str; 5] = ["apppack.toml", "build.json", "build.log", "commit.txt", "test.log"];
 
-/// An account whose stacks have made an app for ECS.
-struct OnEcs {
-    account: Account,
-    ecs: FakeEcs,
+/// An account whose stacks have made an app for ECS, and a build of it.
+pub(super) struct OnEcs {
+    pub(super) account: Account,
+    pub(super) ecs: FakeEcs,
     sts: FakeSts,
     table: FaultProxy,
-    built: Build,
+    pub(super) built: Build,
 }
 
 impl OnEcs {
-    fn new() -> Self {
-        let mut account = Account::new().with_small_app("test 1 = 1", "echo migrated");
+    pub(super) fn new() -> Self {
+        Self::of(Account::new().with_small_app("test 1 = 1", "echo migrated"))
+    }
+
+    /// Builds the app of this account.
+    pub(super) fn of(mut account: Account) -> Self {
         let (ecs, sts, table) = account.runtime.block_on(async {
             let ecs = FakeEcs::start().await;
             ecs.log_to(&parts::moto());
@@ -48,32 +52,41 @@ impl OnEcs {
         let account = account.adopted(None);
         let built = account.build(1);
         assert_eq!(built.status, "SUCCEEDED", "{}", built.log.join("\n"));
-        // The runner of the build has a role of its own.
-        account.moto.forget();
-        table.forget();
         Self { account, ecs, sts, table, built }
     }
 
-    fn family(&self, word: &str) -> String {
+    /// Forgets what was called: whoever calls next has a role of its own.
+    fn forget(&self) {
+        self.account.moto.forget();
+        self.table.forget();
+        self.ecs.forget_calls();
+    }
+
+    pub(super) fn family(&self, word: &str) -> String {
         format!("{}-{word}", self.account.app)
     }
 
     /// Hands an event to the program, whose place is ECS unless it is told otherwise.
-    fn handle(&self, event: &Value, more: &[&str]) -> Output {
+    pub(super) fn handle(&self, event: &Value, more: &[&str]) -> Output {
         let file = self.account.event(event).display().to_string();
         self.account.run(&[&["orchestrator", "handle", &file], more].concat())
     }
 
     /// Lets the same build end once more, under another number.
     fn again(&self, number: u64) -> Output {
+        self.handle(&self.end_of(number), &["--follow"])
+    }
+
+    /// Leaves what a build like the first one leaves, and returns its last event.
+    pub(super) fn end_of(&self, number: u64) -> Value {
         for file in FILES {
             self.account.copy_artifact(&format!("1/{file}"), &format!("{number}/{file}"));
         }
         self.account.builds.remember_as(&self.built, number);
-        self.handle(&renumbered(self.built.events().last().unwrap(), number), &["--follow"])
+        renumbered(self.built.events().last().unwrap(), number)
     }
 
-    fn said(output: &Output) -> String {
+    pub(super) fn said(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 }
@@ -83,6 +96,9 @@ impl OnEcs {
 fn a_build_goes_from_its_first_event_to_its_services_on_ecs_and_each_failure_is_told() {
     let bench = OnEcs::new();
     let account = &bench.account;
+    // What was called so far was called by the build's runner.
+    within_the_policies(&bench, "runner", "dynamodb:PutItem", "dynamodb:PutItem");
+    bench.forget();
     let (release, web) = (bench.family("release"), bench.family("web"));
     let migrated = || TaskScript::Exits(0, "migrated");
 
@@ -158,54 +174,111 @@ fn a_build_goes_from_its_first_event_to_its_services_on_ecs_and_each_failure_is_
         assert_eq!(bench.ecs.definition(&web).unwrap().1["apppack:buildNumber"], number.to_string());
     }
 
+    // A role that may not send phase events costs its readers time, and nothing else.
+    account.moto.fail(When::target("PutEvents"), usize::MAX, Fault::AccessDenied);
+    bench.ecs.tasks_go(&release, [migrated()]);
+    let unheard = bench.again(9);
+    assert!(unheard.status.success(), "{}", OnEcs::said(&unheard));
+    assert!(!account.moto.seen(&When::target("PutEvents")).is_empty());
+    account.moto.behave();
+
+    lost_changes_are_found(&bench);
     least_privilege(&bench);
+    bench.forget();
+    commands_of_a_user(&bench);
 }
 
-/// What was called, by the role it was called in.
-fn called(bench: &OnEcs) -> [BTreeSet<String>; 2] {
+/// A change of which no event told is found by a search.
+fn lost_changes_are_found(bench: &OnEcs) {
+    let (account, web) = (&bench.account, bench.family("web"));
+    for (name, value) in [
+        ("scaling", json!({"web": {"cpu": 512, "memory": 1024, "min_processes": 3, "max_processes": 3}})),
+        ("scheduled-tasks", json!([{"schedule": "0 3 * * ? *", "command": "clean up"}])),
+    ] {
+        account.set_parameter(&format!("/apppack/apps/{}/{name}", account.app), &value.to_string());
+    }
+    let searched = account.run(&["orchestrator", "sweep", "--search", "--follow"]);
+    assert!(searched.status.success(), "{}", OnEcs::said(&searched));
+    assert_eq!(bench.ecs.service(&web).unwrap()["desiredCount"], 3, "{}", OnEcs::said(&searched));
+    assert_eq!(schedules_of(&account.app).len(), 1);
+}
+
+/// The orchestrator, and the role of the app in which it acts.
+fn least_privilege(bench: &OnEcs) {
+    within_the_policies(bench, "management", "ecs:RunTask", "dynamodb:GetItem");
+    // Only the orchestrator itself can list the lanes of all apps; an app's role can ask for its builds alone.
+    let [base, role] = called(bench);
+    let has = |rights: &BTreeSet<Right>, action: &str| rights.iter().any(|right| right.action == action);
+    assert!(has(&base, "dynamodb:Scan") && !has(&role, "dynamodb:Scan"));
+    for action in ["codebuild:ListBuildsForProject", "scheduler:CreateSchedule", "iam:PassRole", "ecs:TagResource"] {
+        assert!(has(&role, action) && !has(&base, action), "{action}: {role:#?}");
+    }
+    // Values of config variables are never asked for.
+    for right in base.iter().chain(&role) {
+        assert!(right.action != "kms:Decrypt" && right.action != "ssm:GetParametersByPath", "{right:?}");
+        assert!(!right.resource.contains("/config"), "{right:?}");
+    }
+    for read in bench.account.moto.seen(&When::target("AmazonSSM.GetParameter")) {
+        let input: Value = serde_json::from_slice(&read.body).unwrap();
+        assert!(input["WithDecryption"] != true, "{input}");
+    }
+}
+
+/// What people do with an app takes no more than their own role gives.
+fn commands_of_a_user(bench: &OnEcs) {
+    for arguments in [
+        &["build", "list"][..],
+        &["build", "status"],
+        &["build", "logs"],
+        &["releases"],
+        &["config", "set", "LEVEL=info"],
+        &["config", "list"],
+        &["config", "get", "LEVEL"],
+        &["config", "unset", "LEVEL"],
+        &["ps", "scale", "web", "2"],
+        &["scheduled-tasks", "create", "--schedule", "0 4 * * ? *", "job"],
+        &["scheduled-tasks", "delete", "1"],
+        &["logs"],
+    ] {
+        let ran = bench.account.run(&[arguments, &["--app", &bench.account.app]].concat());
+        assert!(ran.status.success(), "{arguments:?}: {}", OnEcs::said(&ran));
+    }
+    within_the_policies(bench, "user", "dynamodb:Query", "dynamodb:Query");
+}
+
+/// The rights that were used: with one's own credentials, and in the role of the app.
+fn called(bench: &OnEcs) -> [BTreeSet<Right>; 2] {
     let mut called = [BTreeSet::new(), BTreeSet::new()];
-    let mut note = |token: &str, action: String| {
-        called[usize::from(token == SESSION)].insert(action);
-    };
+    let mut note = |session: &str, rights: Vec<Right>| called[usize::from(session == SESSION)].extend(rights);
     for call in bench.ecs.calls() {
-        note(&call.session, call.action);
+        note(&call.session, rights(&call.action, "/", call.input.to_string().as_bytes()));
     }
     for proxy in [&bench.account.moto, &bench.table] {
         for seen in proxy.seen(&When::default()) {
-            note(&seen.session, seen.action());
+            note(&seen.session, rights(&seen.action(), &seen.path, &seen.body));
         }
+    }
+    for asked in bench.account.builds.asked() {
+        let operation = asked.target.as_deref().and_then(|target| target.split('.').nth(1)).unwrap();
+        note(asked.session.as_deref().unwrap_or_default(), rights(&format!("codebuild:{operation}"), "/", &asked.body));
     }
     called
 }
 
-/// The actions that a policy allows.
-fn allowed(policy: &str) -> BTreeSet<String> {
-    let path = format!("{}/tests/fixtures/policies/{policy}.json", env!("CARGO_MANIFEST_DIR"));
-    let statements: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let allow = statements.iter().filter(|statement| statement["Effect"] == "Allow");
-    let actions = allow.flat_map(|statement| match &statement["Action"] {
-        Value::String(action) => vec![action.clone()],
-        list => list.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect(),
-    });
-    actions.collect()
-}
-
-fn least_privilege(bench: &OnEcs) {
-    assert!(!bench.sts.assumed().is_empty());
-    let [base, role] = called(bench);
-    for (name, called) in [("orchestrator", &base), ("management", &role)] {
-        let policy = allowed(name);
-        let beyond: Vec<&String> = called.difference(&policy).filter(|action| *action != HINTS).collect();
-        assert!(beyond.is_empty(), "beyond the policy `{name}`: {beyond:?} of {called:?}");
+/// Fails where more was called than the policy of a role gives: action, resource and condition. The role of an app is acted in by the
+/// orchestrator, whose own calls are held against its own policy; all others call with their own credentials.
+fn within_the_policies(bench: &OnEcs, name: &'static str, used: &str, used_by_base: &str) {
+    let [mut base, role] = called(bench);
+    if name == "management" {
+        base.extend(bench.sts.assumed().iter().map(|(role, _)| Right::to_assume(role, "shop-4711")));
     }
-    assert!(role.contains("ecs:RunTask") && base.contains("dynamodb:GetItem"), "{base:?} {role:?}");
-    // Values of config variables are never asked for.
-    for action in ["ssm:GetParametersByPath", "ssm:GetParameters", "kms:Decrypt"] {
-        assert!(!base.contains(action) && !role.contains(action), "{action}");
-    }
-    let reads = bench.account.moto.seen(&When::target("AmazonSSM.GetParameter")).into_iter();
-    for read in reads {
-        let input: Value = serde_json::from_slice(&read.body).unwrap();
-        assert!(input["WithDecryption"] != true && !input["Name"].as_str().unwrap().contains("/config/"), "{input}");
+    let (app, bucket) = (bench.account.app.as_str(), bench.account.bucket.name.as_str());
+    let roles = if name == "management" { ["orchestrator", name].map(Some) } else { [Some(name), None] };
+    for (name, called, used) in [(roles[0], &base, used_by_base), (roles[1], &role, used)] {
+        let Some(name) = name else { continue };
+        let policy = Policy::of(name, app, bucket);
+        let beyond = policy.lacks(called);
+        assert!(beyond.is_empty(), "beyond the policy `{name}`: {beyond:#?}");
+        assert!(called.iter().any(|right| right.action == used), "{name}: {called:#?}");
     }
 }

@@ -5,15 +5,18 @@
 //! missing (W6).
 #![cfg(feature = "aws")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::thread;
 
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
+use crate::support::fault_proxy::{FaultProxy, When};
 use crate::support::http;
 use crate::support::lanes::random_name;
 use crate::support::parts;
+use crate::support::policy::{Policy, Right, rights};
 use crate::support::step::{Parameter, Steps};
 
 const EVENTS: [&str; 9] = [
@@ -234,6 +237,31 @@ fn check(case: Case) -> Result<(), String> {
         expect("exit code of postbuild", "0".to_owned(), postbuild.code.to_string());
     }
     if problems.is_empty() { Ok(()) } else { Err(format!("{case:?}\n{}\n{ran}", problems.join("\n"))) }
+}
+
+#[test]
+#[ignore = "needs Docker Engine 26 and moto"]
+fn a_pipelines_runner_does_nothing_that_its_role_does_not_allow() {
+    let runtime = Runtime::new().unwrap();
+    let proxy = runtime.block_on(FaultProxy::before(&parts::moto()));
+    let pipeline = random_name("storefront");
+    let _stack = Stack::make(&pipeline, 12);
+    Parameter::of_review_app(&pipeline, 12).put(r#"{"status":"created"}"#);
+    for event in ["PULL_REQUEST_UPDATED", "PULL_REQUEST_MERGED", "PULL_REQUEST_REOPENED"] {
+        let mut steps = Steps::named(&pipeline).of_pull_request(12).with("AWS_ENDPOINT_URL", &proxy.url());
+        steps.set("CODEBUILD_WEBHOOK_EVENT", event);
+        let ran = steps.run("prebuild");
+        assert_eq!(ran.code, 0, "{event}: {ran}");
+    }
+    let used: BTreeSet<Right> = (proxy.seen(&When::default()).iter())
+        .flat_map(|seen| rights(&seen.action(), &seen.path, &seen.body))
+        .map(|right| right.of_app(&pipeline))
+        .collect();
+    let beyond = Policy::of("pipeline_runner", &pipeline, "artifacts").lacks(&used);
+    assert!(beyond.is_empty(), "{beyond:#?}");
+    for action in ["ssm:PutParameter", "cloudformation:DescribeStacks", "cloudformation:DeleteStack"] {
+        assert!(used.iter().any(|right| right.action == action), "{action}: {used:#?}");
+    }
 }
 
 #[test]

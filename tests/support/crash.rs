@@ -201,12 +201,31 @@ fn nothing() -> Response<BoxBody<Bytes, hyper::Error>> {
     Response::builder().status(StatusCode::BAD_GATEWAY).body(body).unwrap()
 }
 
+/// What changes something for good, of the services whose requests name their operation.
+const WRITES: [&str; 16] = [
+    "PutItem",
+    "UpdateItem",
+    "DeleteItem",
+    "PutParameter",
+    "PutEvents",
+    "RegisterTaskDefinition",
+    "DeregisterTaskDefinition",
+    "RunTask",
+    "StopTask",
+    "CreateService",
+    "UpdateService",
+    "DeleteService",
+    "RegisterScalableTarget",
+    "DeregisterScalableTarget",
+    "PutScalingPolicy",
+    "DeleteScalingPolicy",
+];
+
 /// Names a request that changes something for good: an item, a parameter, an event, an object, a tag, a container, a network.
 fn write(request: &Request<Incoming>, of_blobs: bool) -> Option<String> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     if let Some((_, operation)) = target.split_once('.') {
-        let writes = ["PutItem", "UpdateItem", "DeleteItem", "PutParameter", "PutEvents"];
-        return writes.contains(&operation).then(|| operation.to_owned());
+        return WRITES.contains(&operation).then(|| operation.to_owned());
     }
     let (method, path) = (request.method(), request.uri().path());
     let words: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -218,9 +237,12 @@ fn write(request: &Request<Incoming>, of_blobs: bool) -> Option<String> {
         // Docker, whose paths begin with the version of its API.
         (
             &Method::POST,
-            [.., "containers" | "networks", "create"] | [.., "containers", _, "start" | "stop" | "kill"],
+            [.., "containers" | "networks", "create"]
+            | [.., "containers", _, "start" | "stop" | "kill"]
+            // EventBridge Scheduler.
+            | ["schedules", _],
         ) => true,
-        // What Docker removes, and objects of S3.
+        // What Docker removes, objects of S3, and schedules.
         (method, _) => method == Method::PUT || method == Method::DELETE,
     };
     writes.then(|| format!("{method} {path}"))

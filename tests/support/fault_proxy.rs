@@ -118,10 +118,12 @@ impl Seen {
         let body = String::from_utf8_lossy(&self.body);
         let operation = match self.service.as_str() {
             _ if !self.target.is_empty() => self.target.rsplit('.').next().unwrap().to_owned(),
-            "s3" => match self.method.as_str() {
-                "GET" => "GetObject",
-                "PUT" => "PutObject",
-                other => panic!("{other} {}", self.path),
+            "s3" => match (self.method.as_str(), self.path.trim_matches('/').contains('/')) {
+                ("GET" | "HEAD", true) => "GetObject",
+                ("GET" | "HEAD", false) => "ListBucket",
+                ("PUT", true) => "PutObject",
+                ("DELETE", true) => "DeleteObject",
+                other => panic!("{other:?} {}", self.path),
             }
             .to_owned(),
             "scheduler" => match (self.method.as_str(), self.path.trim_start_matches('/').contains('/')) {

@@ -27,6 +27,7 @@ pub(crate) mod made_image;
 #[cfg(feature = "aws")]
 pub(crate) mod orchestrated;
 pub(crate) mod parts;
+pub(crate) mod policy;
 #[cfg(feature = "aws")]
 pub(crate) mod queue;
 pub(crate) mod recorder;

@@ -107,10 +107,15 @@ impl Account {
 
     /// Makes the lane of the app, or of a review app: from now on packhorse looks after it.
     pub(crate) fn adopted(self, pull_request: Option<u32>) -> Self {
-        let key = self.lane(pull_request);
+        let lane = Lane::new(self.lane(pull_request));
+        self.with_lane(&lane)
+    }
+
+    /// Stores a lane that is not there yet.
+    pub(crate) fn with_lane(self, lane: &Lane) -> Self {
         self.runtime.block_on(async {
             let store = DynamoLaneStore::new(self.clients(&parts::dynamodb()).await.dynamodb(), "apppack");
-            store.commit(Version(0), &Lane::new(key)).await.unwrap();
+            store.commit(Version(0), lane).await.unwrap();
         });
         self
     }
