@@ -7,7 +7,7 @@ use crate::domain::lane::{Action, Event, Lane, Phase, ReleasePlan, RemovalStep, 
 use crate::domain::names::{BuildArn, BuildNumber};
 use crate::ports::build_service::BuildFacts;
 use crate::ports::failure::Failure;
-use crate::ports::place::{Loss, TaskStatus};
+use crate::ports::place::TaskStatus;
 
 impl Orchestrator {
     /// Returns what is new to the lane, in the order in which it happened.
@@ -73,10 +73,7 @@ impl Orchestrator {
                 let logs = self.keep_log(lane, &key, log).await?;
                 ended(TaskExit::Code { code, reason }, logs.unwrap_or_default())
             }
-            TaskStatus::Gone { end: Loss::NeverRan | Loss::Interrupted, reason } => {
-                ended(TaskExit::NoCode { reason }, String::new())
-            }
-            TaskStatus::Gone { end: Loss::Stopped, reason } => ended(TaskExit::Stopped { reason }, String::new()),
+            TaskStatus::Gone { end, reason } => ended(end.exit(reason), String::new()),
             TaskStatus::Unknown => ended(TaskExit::Unknown, String::new()),
             TaskStatus::NeverRequested if task.requested => ended(TaskExit::Unknown, String::new()),
             TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::NeverRequested => Vec::new(),

@@ -74,6 +74,8 @@ pub struct ContainerFacts {
     pub name: String,
     /// Where it stands.
     pub state: ContainerState,
+    /// Whether something in it was killed since its memory ran out.
+    pub out_of_memory: bool,
     /// Its labels.
     pub labels: Labels,
     /// Where its published ports answer on this machine.

@@ -402,6 +402,25 @@ async fn requests_go_to_every_web_process_and_each_has_its_memory() {
 
 #[tokio::test]
 #[ignore = "needs Docker Engine 26"]
+async fn whatever_needs_more_memory_than_it_has_says_so() {
+    let bench = Bench::new().await;
+    let greedy = "exec python3 -c 'bytearray(500 << 20)'";
+    let little = r#"{"cpu":512,"memory":64,"min_processes":1,"max_processes":1}"#;
+    let scaling = Scaling::default().with(&format!(r#"{{"worker":{little},"release":{little}}}"#)).unwrap();
+    let wanted = Formation { scaling, ..formation(1, &[("worker", greedy)]) };
+    let task = TaskRequest { formation: wanted.clone(), ..bench.task(1, 1, greedy) };
+    bench.place.start_task(&task).await.unwrap();
+    let TaskStatus::Exited { code: 137, reason: Some(reason), .. } = bench.task_end(&task.key).await else {
+        panic!("it has enough")
+    };
+    assert_eq!(reason, "it ran out of memory");
+    bench.place.update_services(&bench.lane, &wanted).await.unwrap();
+    let ServicesState::Failed { cause } = bench.outcome(1).await else { panic!("it has enough") };
+    assert!(cause.contains("`worker` exited with code 137, since it ran out of memory"), "{cause}");
+}
+
+#[tokio::test]
+#[ignore = "needs Docker Engine 26"]
 async fn settings_that_break_a_process_leave_all_that_ran_running() {
     let bench = Bench::new().await;
     let services = [("web", SERVER), ("worker", "test \"$GREETING\" != wrong || exit 5; exec tail -f /dev/null")];

@@ -176,28 +176,28 @@ stories! {
         house.hear(task("UserInitiated", "Task stopped by user", &container)).await;
     }
     a_release_task_without_its_image = "task-without-image", 7, None, |house| {
-        house.every_task(never_ran("it did not start: CannotPullContainerError: pull image manifest has been retried 5 time(s): not found"));
+        house.every_task(never_ran("CannotPullContainerError: pull image manifest has been retried 5 time(s): not found"));
         house.release(7).await;
         for _ in 0..4 {
             house.later(20).await;
         }
     }
     a_release_task_without_a_secret = "task-without-secrets", 7, None, |house| {
-        house.every_task(never_ran("it did not start: ResourceInitializationError: unable to pull secrets or registry auth: invalid ssm parameters: /apppack/apps/shop/config/KEY"));
+        house.every_task(never_ran("ResourceInitializationError: unable to pull secrets or registry auth: invalid ssm parameters: /apppack/apps/shop/config/KEY"));
         house.release(7).await;
         for _ in 0..4 {
             house.later(20).await;
         }
     }
     a_release_task_without_room = "no-capacity", 7, None, |house| {
-        house.every_task(never_ran("it did not start: Capacity is unavailable at this time. Please try again later"));
+        house.every_task(never_ran("Capacity is unavailable at this time. Please try again later"));
         house.release(7).await;
         for _ in 0..4 {
             house.later(20).await;
         }
     }
     a_release_task_whose_host_goes_away = "host-taken-away", 7, None, |house| {
-        house.every_task(TaskStatus::Gone { end: Loss::Interrupted, reason: "its host was taken away: Your Spot Task was interrupted".to_owned() });
+        house.every_task(TaskStatus::Gone { end: Loss::Interrupted, reason: "Your Spot Task was interrupted".to_owned() });
         house.release(7).await;
         for _ in 0..4 {
             house.later(20).await;

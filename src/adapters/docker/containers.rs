@@ -228,6 +228,7 @@ fn body(container: &ContainerSpec) -> ContainerCreateBody {
 fn facts(found: ContainerInspectResponse) -> Option<ContainerFacts> {
     let state = found.state.unwrap_or_default();
     let error = state.error.unwrap_or_default();
+    let out_of_memory = state.oom_killed == Some(true);
     let state = match state.status {
         Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created { error },
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => {
@@ -249,6 +250,7 @@ fn facts(found: ContainerInspectResponse) -> Option<ContainerFacts> {
     Some(ContainerFacts {
         name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         state,
+        out_of_memory,
         labels: found.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect(),
         published,
     })

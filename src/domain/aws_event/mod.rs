@@ -22,7 +22,6 @@ pub use codebuild::read_time;
 pub(crate) use codebuild::{BuildPhase, bucket, failure, lane_of_build, log_location};
 pub use delivery::{Delivery, Record, deliveries};
 pub use ecs_deployment::ServiceNews;
-pub use ecs_task::{ContainerEnd, task_end};
 pub use parameter::AccessList;
 
 use super::lane::{Event, LaneKey, PhaseChange};

@@ -1,6 +1,7 @@
 //! What became of a task, from what ECS says of it (`aws-events` 1.3).
 
 use super::names::CONTAINER;
+use crate::domain::lane::{OUT_OF_MEMORY, TaskExit};
 
 /// What ECS says of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,31 +63,71 @@ pub enum Seen {
     },
 }
 
-/// Tells what became of a task. One that never ran has no exit code, and no code is never a success.
-pub fn seen(task: &TaskFacts) -> Seen {
-    let container = task.containers.iter().find(|container| container.name == CONTAINER);
-    let code = container.and_then(|container| container.exit_code);
-    let told = container.and_then(|container| container.reason.as_deref()).filter(|reason| !reason.is_empty());
-    let stopped = task.stopped_reason.as_deref().filter(|reason| !reason.is_empty());
-    let gone = |end| {
-        let reason = stopped.or(told).or(task.stop_code.as_deref()).unwrap_or("no reason given").to_owned();
-        Seen::Gone { end, reason }
-    };
-    match (task.stop_code.as_deref(), code) {
-        // These ends say nothing about the command, whatever the code.
-        (Some("UserInitiated"), _) => gone(Loss::Stopped),
-        (Some("SpotInterruption" | "TerminationNotice" | "InfrastructureHealth"), _) => gone(Loss::Interrupted),
-        (_, Some(code)) => {
-            let memory = [told, stopped].into_iter().flatten().any(|text| text.contains("OutOfMemory"));
-            Seen::Exited { code, reason: if memory { Some("it ran out of memory".to_owned()) } else { words(code) } }
+impl Loss {
+    /// Says it to a lane: whether another attempt may begin.
+    pub fn exit(self, reason: String) -> TaskExit {
+        match self {
+            Self::NeverRan => TaskExit::NoCode { reason: format!("it did not start: {reason}") },
+            Self::Interrupted => TaskExit::NoCode { reason: format!("its host was taken away: {reason}") },
+            Self::Stopped => TaskExit::Stopped { reason },
         }
-        (Some("TaskFailedToStart"), None) => gone(Loss::NeverRan),
-        (_, None) => match task.last_status.as_str() {
-            "STOPPED" | "DELETED" => gone(if task.ran { Loss::Interrupted } else { Loss::NeverRan }),
-            "RUNNING" => Seen::Running,
-            "DEACTIVATING" | "STOPPING" | "DEPROVISIONING" if task.ran => Seen::Running,
-            _ => Seen::Starting,
-        },
+    }
+}
+
+impl Seen {
+    /// Says it to a lane; nothing while the task has not ended.
+    pub fn exit(self) -> Option<TaskExit> {
+        match self {
+            Self::Starting | Self::Running => None,
+            Self::Exited { code, reason } => Some(TaskExit::Code { code, reason }),
+            Self::Gone { end, reason } => Some(end.exit(reason)),
+        }
+    }
+}
+
+/// Tells what became of a task. One that never ran has no exit code, and no code is never a success.
+///
+/// An exit code counts as soon as it is there, which is before the task is stopped. That there is none, or that the host was
+/// taken away, counts only once the task is stopped: then another attempt may begin. A command succeeded only when it ended by
+/// itself.
+pub fn seen(task: &TaskFacts) -> Seen {
+    const BY_SOMEBODY: &str = "UserInitiated";
+    let container = task.containers.iter().find(|container| container.name == CONTAINER).or(task.containers.first());
+    let code = container.and_then(|container| container.exit_code);
+    let text = |text: Option<&'_ String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let told = text(container.and_then(|container| container.reason.as_ref()));
+    let said = text(task.stopped_reason.as_ref());
+    let status = task.last_status.as_str();
+    let stopped = matches!(status, "STOPPED" | "DELETED");
+    let ending = stopped || matches!(status, "DEACTIVATING" | "STOPPING" | "DEPROVISIONING");
+    let under_way = if status == "RUNNING" || (ending && task.ran) { Seen::Running } else { Seen::Starting };
+    if !ending {
+        return under_way;
+    }
+    let stop_code = task.stop_code.as_deref();
+    let gone = |end| {
+        let unsaid = match stop_code {
+            Some(BY_SOMEBODY) => "",
+            code => code.unwrap_or("no reason is known"),
+        };
+        Seen::Gone { end, reason: said.clone().or(told.clone()).unwrap_or_else(|| unsaid.to_owned()) }
+    };
+    let once_stopped = |end| if stopped { gone(end) } else { under_way.clone() };
+    let exited = |code| {
+        let memory = [&told, &said].into_iter().flatten().any(|text| text.contains("OutOfMemory"));
+        Seen::Exited { code, reason: if memory { Some(OUT_OF_MEMORY.to_owned()) } else { words(code) } }
+    };
+    match (stop_code, code) {
+        // Whatever code the command left with: it was not given the time to end by itself.
+        (Some("SpotInterruption" | "TerminationNotice" | "InfrastructureHealth"), _) => once_stopped(Loss::Interrupted),
+        (Some(BY_SOMEBODY), Some(_)) => gone(Loss::Stopped),
+        (Some(BY_SOMEBODY), None) => once_stopped(Loss::Stopped),
+        (Some("TaskFailedToStart"), _) => once_stopped(Loss::NeverRan),
+        (Some("EssentialContainerExited"), Some(code)) => exited(code),
+        (_, Some(code)) if code != 0 => exited(code),
+        // Nobody asked for its end, and the command did not end by itself.
+        (_, Some(_)) => once_stopped(Loss::Stopped),
+        (_, None) => once_stopped(if task.ran { Loss::Interrupted } else { Loss::NeverRan }),
     }
 }
 
@@ -173,6 +214,8 @@ mod tests {
                 gone(Loss::Interrupted, spot)
             );
         }
+        let not_yet = task("DEPROVISIONING", "SpotInterruption", spot, Some((Some(143), "")));
+        assert_eq!(seen(&not_yet), Seen::Running, "another attempt may not begin");
         assert_eq!(
             seen(&task("STOPPED", "", "Host EC2 terminated", Some((None, "")))),
             gone(Loss::Interrupted, "Host EC2 terminated")
@@ -184,5 +227,9 @@ mod tests {
     fn a_task_that_somebody_stopped_has_no_result() {
         let stopped = task("STOPPED", "UserInitiated", "took too long", Some((Some(0), "")));
         assert_eq!(seen(&stopped), gone(Loss::Stopped, "took too long"));
+        let silent = task("STOPPING", "UserInitiated", "", Some((Some(143), "")));
+        assert_eq!(seen(&silent), gone(Loss::Stopped, ""));
+        let new_word = task("STOPPED", "SomeNewWord", "", Some((Some(0), "")));
+        assert_eq!(seen(&new_word), gone(Loss::Stopped, "SomeNewWord"), "only what ends by itself has succeeded");
     }
 }

@@ -33,7 +33,7 @@ pub use release::{Outputs, Release, ReleasePlan, Service, Sizes};
 pub use removal::{LastCommand, Removal, RemovalStep};
 pub use rollback::Rollback;
 pub use state::{Build, Ending, Lane, LaneKey};
-pub use task::{TaskKey, TaskKind, TaskState};
+pub use task::{OUT_OF_MEMORY, TaskKey, TaskKind, TaskState};
 
 #[cfg(test)]
 mod properties;

@@ -8,6 +8,9 @@ use super::phase::Phase;
 use super::state::LaneKey;
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
+/// What places say of a command that was killed since its memory ran out.
+pub const OUT_OF_MEMORY: &str = "it ran out of memory";
+
 /// Which command a task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,7 +165,7 @@ impl TaskState {
 ///
 /// Exit codes above 128 are signals: 137 is SIGKILL, 143 SIGTERM, 139 SIGSEGV.
 pub(super) fn exit_in_words(kind: TaskKind, code: i64, reason: Option<&str>) -> String {
-    if reason.is_some_and(|reason| reason.contains("OutOfMemory")) {
+    if reason.is_some_and(|reason| reason == OUT_OF_MEMORY) {
         return format!(
             "the {kind} command ran out of memory and was killed (exit code {code}): give `release` more memory"
         );
@@ -218,9 +221,7 @@ mod tests {
     fn signals_are_said_in_words() {
         let words = |code, reason| exit_in_words(TaskKind::Release, code, reason);
         assert_eq!(words(1, None), "the release command exited with code 1");
-        assert!(
-            words(137, Some("OutOfMemoryError: Container killed due to memory usage")).contains("ran out of memory")
-        );
+        assert!(words(137, Some(OUT_OF_MEMORY)).contains("ran out of memory"));
         assert!(words(137, None).contains("was killed"));
         assert!(words(143, None).contains("told to stop"));
         assert!(words(139, None).contains("crashed"));

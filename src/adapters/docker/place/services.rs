@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::labels::{BUILD, PROCESS, REPLICA, REVISION, ROLE_SERVICE, ROLE_TASK};
 use super::{ContainerPlace, build_of};
 use crate::domain::formation::{Formation, Size};
-use crate::domain::lane::{LaneKey, ServicesState};
+use crate::domain::lane::{LaneKey, OUT_OF_MEMORY, ServicesState};
 use crate::domain::launch::{Launch, WEB_PORT as PORT};
 use crate::domain::names::{BuildNumber, ProcessType};
 use crate::domain::namespace::Namespace;
@@ -138,7 +138,7 @@ impl ContainerPlace {
         container.labels.insert(REPLICA.to_owned(), replica.to_string());
         match found {
             Some(found) if found.state.is_running() => return Ok(()),
-            Some(found) if ended(&found.state).is_some() => {
+            Some(found) if ended(found).is_some() => {
                 if number(found, SEQUENCE) == Some(sequence) {
                     return Ok(());
                 }
@@ -268,7 +268,7 @@ impl ContainerPlace {
         let wanted: Vec<ContainerFacts> =
             all.extract_if(.., |container| slots.iter().any(|slot| slot.is(container))).collect();
         for container in &wanted {
-            if let Some(what) = ended(&container.state) {
+            if let Some(what) = ended(container) {
                 let cause = self.explain(container, &what).await;
                 return self.give_up(lane, &order, cause).await;
             }
@@ -437,11 +437,14 @@ fn ordered(formation: &Formation, specs: &BTreeMap<ProcessType, ContainerSpec>) 
     specs.iter().map(service).collect()
 }
 
-fn ended(state: &ContainerState) -> Option<String> {
-    match state {
+fn ended(container: &ContainerFacts) -> Option<String> {
+    match &container.state {
         ContainerState::Running => None,
         ContainerState::Created { error } if error.is_empty() => None,
         ContainerState::Created { error } => Some(format!("could not start ({error})")),
+        ContainerState::Exited { code } if container.out_of_memory && *code != 0 => Some(format!(
+            "exited with code {code}, since {OUT_OF_MEMORY} (`packhorse ps scale` with `--memory` gives it more)"
+        )),
         ContainerState::Exited { code } => Some(format!("exited with code {code}")),
     }
 }

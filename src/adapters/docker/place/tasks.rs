@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::super::labels::{BUILD, ROLE_TASK};
 use super::ContainerPlace;
-use crate::domain::lane::{LaneKey, TaskKey};
+use crate::domain::lane::{LaneKey, OUT_OF_MEMORY, TaskKey};
 use crate::ports::container_engine::{ContainerSpec, ContainerState, LogRange};
 use crate::ports::failure::Failure;
 use crate::ports::place::{Loss, TaskRequest, TaskStatus};
@@ -71,7 +71,9 @@ impl ContainerPlace {
                 logs: format!("docker://containers#{name}"),
             },
             ContainerState::Exited { code } => {
-                TaskStatus::Exited { code, reason: None, log: Some(self.log(&name, None).await?) }
+                let memory = container.out_of_memory && code != 0;
+                let reason = memory.then(|| OUT_OF_MEMORY.to_owned());
+                TaskStatus::Exited { code, reason, log: Some(self.log(&name, None).await?) }
             }
         })
     }
