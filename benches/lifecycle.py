@@ -285,7 +285,8 @@ class Bench:
         images = docker("image", "ls", "-q", "--filter", f"reference={name}-*").split()
         if images:
             docker("image", "rm", "-f", *sorted(set(images)))
-        shutil.rmtree(self.home / ".cache/packhorse/layers", ignore_errors=True)
+        for kept in ("layers", "handed"):
+            shutil.rmtree(self.home / ".cache/packhorse" / kept, ignore_errors=True)
 
     def round(self, turn, engines):
         """All scenarios with each engine, the order of engines turned by one each time."""
