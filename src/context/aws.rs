@@ -117,7 +117,7 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
     let registry = engine::registry(credentials.clone())?;
     let daemon = docker::connect_with(credentials.clone()).await;
     let asked = asked(&settings)?;
-    let builder = builder(session, asked, &daemon, &credentials).await?;
+    let builder = builder(session, asked, &daemon, &credentials)?;
     let test_bed: Arc<dyn TestBed> = match (daemon, asked) {
         (Ok(daemon), _) => Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
         (Err(failure), Some(Engine::Pack)) => Arc::new(NoDocker(failure)),
@@ -152,7 +152,7 @@ fn asked(settings: &RunnerSettings) -> Result<Option<Engine>, CliError> {
 }
 
 /// Makes the engine that is asked for, or else one that can do it here.
-async fn builder(
+fn builder(
     session: &Session,
     asked: Option<Engine>,
     daemon: &Result<Docker, Failure>,
@@ -161,8 +161,8 @@ async fn builder(
     match (asked, daemon) {
         // The build itself tells why, where its readers look for it.
         (Some(Engine::Pack), Err(failure)) => Ok(Arc::new(NoDocker(failure.copy()))),
-        (asked, Ok(daemon)) => engine::select(session, asked, Ok(daemon.clone()), true, credentials).await,
-        (asked, Err(failure)) => engine::select(session, asked, Err(failure.copy()), true, credentials).await,
+        (asked, Ok(daemon)) => engine::select(session, asked, Ok(daemon.clone()), true, credentials),
+        (asked, Err(failure)) => engine::select(session, asked, Err(failure.copy()), true, credentials),
     }
 }
 

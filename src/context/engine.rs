@@ -7,23 +7,22 @@ use async_trait::async_trait;
 
 use crate::adapters::docker::Docker;
 use crate::adapters::embedded::{EmbeddedBuilder, EmbeddedSettings};
-use crate::adapters::machine;
 use crate::adapters::pack::{PackBuilder, PackSettings};
-use crate::adapters::process::Stop;
+use crate::adapters::process::{Stop, programs};
 use crate::cli::Session;
 use crate::domain::engine_choice::{self, ChosenEngine, EngineFacts};
 use crate::domain::manifest::Engine;
 use crate::env_vars;
 use crate::image::registry::RegistryOptions;
 use crate::image::{CredentialSource, RegistryClient};
-use crate::ports::container_engine::ContainerEngine as _;
+use crate::ports::container_engine::ContainerEngine;
 use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::{BuildOutput, BuiltImage, ImageBuild, ImageBuildError, ImageBuilder};
 use crate::ports::image_store::ImageStore;
 use crate::ui::CliError;
 
 /// Makes the engine that is asked for, or one that can do it on this machine, with what Docker answered.
-pub(super) async fn select(
+pub(super) fn select(
     session: &Session,
     asked: Option<Engine>,
     daemon: Result<Docker, Failure>,
@@ -31,7 +30,7 @@ pub(super) async fn select(
     credentials: &Arc<dyn CredentialSource>,
 ) -> Result<Arc<dyn ImageBuilder>, CliError> {
     let ChosenEngine { engine, reason } = match asked {
-        Some(Engine::Auto) | None => engine_choice::choose(&facts(session, &daemon, publish).await),
+        Some(Engine::Auto) | None => engine_choice::choose(&facts(session, &daemon, publish)),
         Some(engine) => ChosenEngine { engine, reason: "as asked for".to_owned() },
     };
     match engine {
@@ -46,16 +45,15 @@ pub(super) async fn select(
     }
 }
 
-async fn facts(session: &Session, daemon: &Result<Docker, Failure>, publish: bool) -> EngineFacts {
-    let settings = pack_settings(session);
-    let (docker, pack) = match daemon {
-        Ok(daemon) => (
-            daemon.api_version().await.map_err(|failure| chain(&failure)),
-            machine::version(&settings.program.to_string_lossy(), "version").await,
-        ),
-        Err(failure) => (Err(chain(failure)), Err("not looked for".to_owned())),
-    };
-    EngineFacts { docker: docker.map(|version| (version.major, version.minor)), pack, publish }
+fn facts(session: &Session, daemon: &Result<Docker, Failure>, publish: bool) -> EngineFacts {
+    let program = pack_settings(session).program;
+    let docker = daemon.as_ref().map(ContainerEngine::api_version).map_err(|failure| chain(failure));
+    EngineFacts {
+        docker: docker.map(|version| (version.major, version.minor)),
+        // Not asked for its version: that takes longer than all else that has to be found out here.
+        pack: programs::find(&program).map(drop).ok_or_else(|| format!("`{}` was not found", program.display())),
+        publish,
+    }
 }
 
 /// An engine that says why it is this one.

@@ -43,7 +43,7 @@ pub async fn image_builder(
     let asked = flags.engine.map(Engine::from).or(wish);
     let credentials = docker::credentials()?;
     let daemon = docker::connect_with(credentials.clone()).await;
-    engine::select(session, asked, daemon, publish, &credentials).await
+    engine::select(session, asked, daemon, publish, &credentials)
 }
 
 /// Tells how the engine `embedded` can build on this machine, or in words why it cannot.

@@ -134,14 +134,17 @@ pub type LineSink<'a> = dyn Fn(&str) + Send + Sync + 'a;
 /// Runs containers. Whatever removes or stops succeeds where there is nothing left to do.
 #[async_trait]
 pub trait ContainerEngine: Send + Sync {
-    /// Returns the newest version of the API that the engine speaks.
-    async fn api_version(&self) -> Result<ApiVersion, Failure>;
+    /// Returns the newest version of the API that both the engine and packhorse speak.
+    fn api_version(&self) -> ApiVersion;
 
     /// Makes a private network; one of that name that is there already is kept.
     async fn create_network(&self, name: &str, labels: &Labels) -> Result<(), Failure>;
 
     /// Returns the names of the networks with all of these labels.
     async fn networks(&self, labels: &Labels) -> Result<Vec<String>, Failure>;
+
+    /// Cuts all containers off from a network.
+    async fn clear_network(&self, name: &str) -> Result<(), Failure>;
 
     /// Removes a network; containers are cut off from it first.
     async fn remove_network(&self, name: &str) -> Result<(), Failure>;

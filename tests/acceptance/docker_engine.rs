@@ -157,6 +157,6 @@ async fn images_of_the_daemon_are_named_and_read() {
 #[tokio::test]
 #[ignore = "needs Docker Engine 26 and Engine 20.10"]
 async fn each_engine_tells_its_version() {
-    assert_eq!(engine().await.api_version().await.unwrap(), ApiVersion { major: 1, minor: 45 });
-    assert_eq!(old_engine().await.api_version().await.unwrap(), ApiVersion { major: 1, minor: 41 });
+    assert_eq!(engine().await.api_version(), ApiVersion { major: 1, minor: 45 });
+    assert_eq!(old_engine().await.api_version(), ApiVersion { major: 1, minor: 41 });
 }

@@ -99,8 +99,8 @@ impl ContainerEngine for WithoutInit {
         self.engine.remove(name).await
     }
 
-    async fn api_version(&self) -> Result<ApiVersion, Failure> {
-        self.engine.api_version().await
+    fn api_version(&self) -> ApiVersion {
+        self.engine.api_version()
     }
 
     async fn create_network(&self, name: &str, labels: &Labels) -> Result<(), Failure> {
@@ -109,6 +109,10 @@ impl ContainerEngine for WithoutInit {
 
     async fn networks(&self, labels: &Labels) -> Result<Vec<String>, Failure> {
         self.engine.networks(labels).await
+    }
+
+    async fn clear_network(&self, name: &str) -> Result<(), Failure> {
+        self.engine.clear_network(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<(), Failure> {

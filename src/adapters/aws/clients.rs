@@ -221,7 +221,8 @@ impl Clients {
 /// Makes the HTTP client: rustls with ring, names by our own resolver since a static program has no NSS, proxies as
 /// the environment names them.
 fn http_client(settings: &AwsSettings) -> Result<SharedHttpClient, Failure> {
-    let mut store = tls::TrustStore::default();
+    // By itself the store would read them again, and from more files.
+    let mut store = tls::TrustStore::empty().with_pem_certificate(trust::of_machine());
     if let Some(path) = &settings.ca_bundle {
         store = store.with_pem_certificate(trust::read(path)?);
     }

@@ -1,8 +1,9 @@
 //! Finds the programs of an add-on on this machine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::adapters::process::programs::is_program;
 use crate::domain::addons::ProcessRules;
 
 /// Finds each of the programs, in the order of the rules; else says which is missing.
@@ -36,14 +37,11 @@ fn versions(rules: &ProcessRules) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use std::path::Path;
 
     use super::*;
 

@@ -73,11 +73,10 @@ pub(super) fn filters(labels: &Labels) -> std::collections::HashMap<String, Vec<
 
 #[async_trait]
 impl ContainerEngine for Docker {
-    async fn api_version(&self) -> Result<ApiVersion, Failure> {
-        let doing = "ask Docker for its version";
-        let version = self.client.version().await.map_err(|error| sort(doing.to_owned(), "Docker", error))?;
-        let text = version.api_version.unwrap_or_default();
-        ApiVersion::parse(&text).ok_or_else(|| Failure::refused(doing, format!("it answered `{text}`")))
+    fn api_version(&self) -> ApiVersion {
+        let agreed = self.client.client_version();
+        let number = |part: usize| u32::try_from(part).unwrap_or(u32::MAX);
+        ApiVersion { major: number(agreed.major_version), minor: number(agreed.minor_version) }
     }
 
     async fn create_network(&self, name: &str, labels: &Labels) -> Result<(), Failure> {
@@ -86,6 +85,10 @@ impl ContainerEngine for Docker {
 
     async fn networks(&self, labels: &Labels) -> Result<Vec<String>, Failure> {
         self.network_list(labels).await
+    }
+
+    async fn clear_network(&self, name: &str) -> Result<(), Failure> {
+        self.network_clear(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use bollard::errors::Error;
 use bollard::models::{NetworkCreateRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::ListNetworksOptionsBuilder;
+use futures_util::future::try_join_all;
 
 use super::engine::{Docker, filters, unless_gone};
 use super::failure::sort;
@@ -38,17 +39,23 @@ impl Docker {
         Ok(names)
     }
 
-    pub(super) async fn network_remove(&self, name: &str) -> Result<(), Failure> {
-        let sorted = |error| sort(format!("remove the network `{name}`"), &format!("the network `{name}`"), error);
+    pub(super) async fn network_clear(&self, name: &str) -> Result<(), Failure> {
+        let sorted = |error| sort(format!("clear the network `{name}`"), &format!("the network `{name}`"), error);
         let network = match self.client.inspect_network(name, None).await {
             Ok(network) => network,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
             Err(error) => return Err(sorted(error)),
         };
-        for container in network.containers.unwrap_or_default().into_keys() {
+        let cut_off = network.containers.unwrap_or_default().into_keys().map(async |container| {
             let request = NetworkDisconnectRequest { container, force: Some(true) };
-            unless_gone(self.client.disconnect_network(name, request).await).map_err(sorted)?;
-        }
-        unless_gone(self.client.remove_network(name).await).map_err(sorted)
+            unless_gone(self.client.disconnect_network(name, request).await)
+        });
+        try_join_all(cut_off).await.map(drop).map_err(sorted)
+    }
+
+    pub(super) async fn network_remove(&self, name: &str) -> Result<(), Failure> {
+        self.network_clear(name).await?;
+        let removed = unless_gone(self.client.remove_network(name).await);
+        removed.map_err(|error| sort(format!("remove the network `{name}`"), &format!("the network `{name}`"), error))
     }
 }

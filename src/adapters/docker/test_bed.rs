@@ -140,9 +140,9 @@ impl TestBed for ContainerTestBed {
     async fn remove(&self, build_id: &str) -> Result<(), Failure> {
         let labels = of_build(build_id);
         let (containers, networks) = tokio::try_join!(self.engine.containers(&labels), self.engine.networks(&labels))?;
-        // Ended containers hold neither their network nor each other up: then all can be removed at once. What resists here
-        // is told by the removal.
-        join_all(containers.iter().map(|container| self.engine.stop(&container.name, Duration::ZERO))).await;
+        // Cut off from their network, containers do not hold it up: then all can be removed at once. What resists here is told by
+        // the removal.
+        join_all(networks.iter().map(|network| self.engine.clear_network(network))).await;
         let (containers, freed) = tokio::join!(
             join_all(containers.iter().map(|container| self.engine.remove(&container.name))),
             join_all(networks.iter().map(|network| self.engine.remove_network(network)))

@@ -63,11 +63,11 @@ impl PackBuilder {
     }
 
     /// Refuses what this daemon cannot do, before a build has begun.
-    async fn check(&self, build: &ImageBuild) -> Result<(), ImageBuildError> {
+    fn check(&self, build: &ImageBuild) -> Result<(), ImageBuildError> {
         if build.publish {
             return Ok(());
         }
-        let version = self.docker.api_version().await?;
+        let version = self.docker.api_version();
         if version < DAEMON_API {
             return Err(not_possible(format!(
                 "the image would stay with the Docker daemon at {}, which speaks API {version}, and the buildpacks' \
@@ -216,7 +216,7 @@ impl ImageBuilder for PackBuilder {
     }
 
     async fn build(&self, build: &ImageBuild, output: &dyn BuildOutput) -> Result<BuiltImage, ImageBuildError> {
-        self.check(build).await?;
+        self.check(build)?;
         self.seed_cache(build).await;
         match self.attempt(build, output).await {
             Err(Attempt { failure, cache: Some(cache) }) => {

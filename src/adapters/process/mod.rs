@@ -5,6 +5,7 @@ mod background;
 mod command;
 mod git;
 pub mod probe;
+pub mod programs;
 mod supervisor;
 
 #[cfg(test)]

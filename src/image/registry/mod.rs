@@ -13,6 +13,7 @@ mod metadata_layer;
 mod options;
 mod patience;
 mod request;
+mod roots;
 mod source;
 mod target;
 mod transport;
@@ -24,6 +25,7 @@ pub use blobs::{Mounted, VerifiedBlob};
 pub use error::RegistryError;
 pub use manifests::{Deleted, Tagged};
 pub use options::{OptionsError, RegistryOptions, RetryPolicy};
+pub use roots::machine_roots;
 pub use target::RegistryTarget;
 pub use upload::{BlobSource, Uploaded};
 

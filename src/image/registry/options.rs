@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::roots::machine_roots;
 use crate::image::reference::Registry;
 
 /// How a registry client connects, waits and retries.
@@ -47,7 +48,7 @@ impl RegistryOptions {
     pub(super) fn tls(&self) -> Result<rustls::ClientConfig, OptionsError> {
         let mut roots = rustls::RootCertStore::empty();
         // A machine without any certificate still reaches plain registries; TLS then fails by itself.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(machine_roots().iter().cloned());
         for certificate in CertificateDer::pem_slice_iter(self.ca_bundle.as_deref().unwrap_or_default()) {
             let certificate = certificate.map_err(|error| OptionsError::CaBundle(error.into()))?;
             roots.add(certificate).map_err(|error| OptionsError::CaBundle(error.into()))?;
