@@ -103,7 +103,7 @@ pub async fn project(ports: &LanePorts, lane: &Lane, version: Version) -> Result
         match build_record(lane, number) {
             Some(record) => {
                 ports.records.put_build(&lane.key, version, &record).await?;
-                if lane.builds.get(&number).is_some_and(may_be_skipped) {
+                if lane.builds.get(&number).is_some_and(|build| may_be_skipped(build)) {
                     take_back_if_late(ports, lane, version, number).await?;
                 }
             }

@@ -85,7 +85,9 @@ impl Orchestrator {
         match &removal.step {
             RemovalStep::Waiting => Ok(Vec::new()),
             RemovalStep::PreDestroy { task, .. } => self.observe_task(lane, task).await,
-            RemovalStep::Removing if lane.owed.values().any(|action| *action == Action::RemoveReviewApp) => {
+            RemovalStep::Removing
+                if lane.owed.values().any(|action| matches!(action, Action::RemoveReviewApp { .. })) =>
+            {
                 Ok(Vec::new())
             }
             RemovalStep::Removing => {

@@ -40,8 +40,8 @@ impl Orchestrator {
                 return Ok(ActionResult::Ordered(formation.plan.services.keys().map(size).collect()));
             }
             Action::StopBuild { arn, .. } => self.builds.stop(arn).await?,
-            Action::RemoveReviewApp => {
-                self.place.remove(&lane.key).await?;
+            Action::RemoveReviewApp { sequence } => {
+                self.place.remove(&lane.key, *sequence).await?;
                 let Some(pull_request) = lane.key.pull_request else { return Ok(ActionResult::Gone) };
                 if !self.review_apps.remove(&lane.key.app, pull_request).await? {
                     return Ok(ActionResult::Gone);

@@ -42,12 +42,12 @@ impl Orchestrator {
         let empty = |content: &Option<Bytes>| content.as_ref().is_some_and(Bytes::is_empty);
         let skipped = empty(&build_content) && empty(&test_content);
         // Only a build that goes on needs one; looking for the image of another one would wait for nothing.
-        let goes_on = !skipped && lane.builds.get(&build).is_some_and(Build::in_flight);
+        let known = lane.builds.get(&build);
+        let goes_on = !skipped && known.is_some_and(|build| build.in_flight());
         let plan = match artifacts.get(&config).await? {
             None => Some(Err(format!("the artifact `{config}` is missing"))),
             Some(_) if !goes_on => None,
             Some(config) => {
-                let known = lane.builds.get(&build);
                 let began = known.and_then(|build| build.phases.get(&Phase::Finalize)).map_or(0, |phase| phase.start.0);
                 let repository = known.map_or("", |build| &build.outputs.repository);
                 let metadata = artifacts.get(&file("build.json")).await?;
@@ -56,10 +56,20 @@ impl Orchestrator {
         };
         Ok(ArtifactsRead {
             skipped,
+            commit: match known {
+                Some(build) if build.commit.is_empty() => self.commit(build).await,
+                _ => String::new(),
+            },
             build_log: build_content.map(|_| artifacts.url(&build_log)),
             test_log: test_content.map(|_| artifacts.url(&test_log)),
             plan,
         })
+    }
+
+    /// Asks for the commit of a build that no event names; nothing waits for it.
+    async fn commit(&self, build: &Build) -> String {
+        let found = self.builds.builds(std::slice::from_ref(&build.arn)).await;
+        found.ok().and_then(|mut found| found.pop()).map(|facts| facts.commit).unwrap_or_default()
     }
 
     /// Reads what to run, with the names that its services have in the place.

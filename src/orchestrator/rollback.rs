@@ -1,5 +1,7 @@
 //! Finds what an older build ran, and asks its lane to run it again.
 
+use std::sync::Arc;
+
 use super::Orchestrator;
 use super::handle::Handled;
 use crate::domain::lane::{Build, Ending, Event, Lane, LaneKey, Phase, PhaseState, Release, ReleasePlan, Sizes};
@@ -45,7 +47,7 @@ impl Orchestrator {
 
 /// What a build ran that was deployed, as far as the lane remembers it.
 pub fn remembered(lane: &Lane, to: BuildNumber, now: EpochSeconds) -> Option<Release> {
-    let deployed = |build: &&Build| build.ending == Some(Ending::Deployed);
+    let deployed = |build: &&Arc<Build>| build.ending == Some(Ending::Deployed);
     if let Some(build) = lane.builds.get(&to).filter(deployed)
         && let Some(plan) = &build.plan
     {

@@ -82,5 +82,8 @@ pub trait Place: Send + Sync {
     async fn services(&self, lane: &LaneKey, build: BuildNumber) -> Result<Option<ServicesState>, Failure>;
 
     /// Removes the lane's tasks and services.
-    async fn remove(&self, lane: &LaneKey) -> Result<(), Failure>;
+    ///
+    /// It has a place in the sequence of orders to the services: one from before it, which arrives late, brings nothing back, and
+    /// a removal that is itself older than what was carried out since is left undone.
+    async fn remove(&self, lane: &LaneKey, sequence: u64) -> Result<(), Failure>;
 }

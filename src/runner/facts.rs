@@ -4,7 +4,7 @@ use super::error::RunnerError;
 use super::session::Session;
 use super::state::LaneUse;
 use crate::domain::lane::{Event, LaneKey, Outputs, Phase};
-use crate::domain::names::BuildNumber;
+use crate::domain::names::{BuildNumber, EpochSeconds};
 use crate::env_vars;
 use crate::orchestrator::advance::{Advanced, advance};
 use crate::ports::failure::Failure;
@@ -21,7 +21,7 @@ impl Session<'_> {
             number,
             arn,
             commit: self.state.commit.clone(),
-            started: self.environment.started_seconds().map_or_else(|| self.now(), crate::domain::names::EpochSeconds),
+            started: self.began(),
             logs: self.environment.logs.clone(),
             outputs: Outputs {
                 bucket: self.cx.settings.variables.get(env_vars::ARTIFACT_BUCKET).cloned().unwrap_or_default(),
@@ -67,8 +67,14 @@ impl Session<'_> {
         if self.follower().is_none() {
             return Ok(false);
         }
-        let at = self.now();
+        // Builds are held against the start of the one that tells, as against each other's.
+        let at = self.began();
         self.report(&Event::PullRequestClosed { at }).await
+    }
+
+    /// When the build began; now, where nobody says.
+    fn began(&self) -> EpochSeconds {
+        self.environment.started_seconds().map_or_else(|| self.now(), EpochSeconds)
     }
 
     /// Returns the build's number where a lane may follow it.

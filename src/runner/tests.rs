@@ -230,7 +230,7 @@ impl LaneStore for Lanes {
     async fn commit(&self, seen: Version, next: &Lane) -> Result<Version, Failure> {
         let version = self.0.commit(seen, next).await?;
         let build = next.builds.values().last();
-        let phase = build.and_then(crate::domain::lane::Build::current_phase).map(Phase::as_str);
+        let phase = build.and_then(|build| build.current_phase()).map(Phase::as_str);
         let ending = build.and_then(|build| build.ending.as_ref()).map(|ending| match ending {
             Ending::Failed { phase, .. } => format!("failed in {phase}"),
             other => format!("{other:?}"),

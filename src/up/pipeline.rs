@@ -92,7 +92,7 @@ impl Pipeline {
         }
         self.orchestrator.handle(&self.lane, &[Event::BuildEnded { number, result }]).await?;
         let lane = self.follow().await?;
-        Ok(self.outcome(number, lane.as_ref().and_then(|lane| lane.builds.get(&number))))
+        Ok(self.outcome(number, lane.as_ref().and_then(|lane| lane.builds.get(&number)).map(AsRef::as_ref)))
     }
 
     /// Waits until nothing of the lane is in flight, or until the user wants to stop.

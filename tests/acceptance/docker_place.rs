@@ -279,8 +279,8 @@ async fn a_release_takes_over_once_it_answers_and_the_one_before_is_gone() {
     bench.place.update_services(&bench.lane, &formation(1, &services)).await.unwrap();
     assert_eq!(bench.containers(), ["web-2-1"]);
 
-    bench.place.remove(&bench.lane).await.unwrap();
-    bench.place.remove(&bench.lane).await.unwrap();
+    bench.place.remove(&bench.lane, 3).await.unwrap();
+    bench.place.remove(&bench.lane, 3).await.unwrap();
     assert!(bench.containers().is_empty());
 }
 
@@ -492,7 +492,7 @@ async fn a_job_that_is_due_is_started_once_and_is_gone_after_its_end() {
     bench.clock.advance(60);
     assert!(bench.place.start_due_jobs(&bench.lane).await.unwrap().is_empty());
     assert_eq!(bench.place.jobs(&bench.lane).await.unwrap().len(), 3, "the next minute's");
-    bench.place.remove(&bench.lane).await.unwrap();
+    bench.place.remove(&bench.lane, 9).await.unwrap();
     assert!(bench.containers().is_empty());
 }
 

@@ -40,7 +40,7 @@ impl App {
             sizes: Sizes::new(),
         };
         lane.live = Some(release(3));
-        let build = lane.builds.get_mut(&BuildNumber(2)).unwrap();
+        let build = lane.build_mut(BuildNumber(2)).unwrap();
         (build.ending, build.plan) = (Some(Ending::Deployed), Some(plan.clone()));
         let version = state.commit(Version(0), &lane).await.unwrap();
         let mut failed = deployed(&key, 1);

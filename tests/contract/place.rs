@@ -157,11 +157,11 @@ async fn a_late_order_changes_nothing(bench: &impl Bench) {
 
 /// Removing takes everything away, and may be repeated.
 async fn removing_may_be_repeated(bench: &impl Bench) {
-    bench.place().remove(bench.lane()).await.unwrap();
+    bench.place().remove(bench.lane(), 0).await.unwrap();
     bench.place().update_services(bench.lane(), &formation(bench, 1, &[("web", true)])).await.unwrap();
     assert_eq!(outcome(bench, 1).await, ServicesState::Steady);
     for _ in 0..2 {
-        bench.place().remove(bench.lane()).await.unwrap();
+        bench.place().remove(bench.lane(), 9).await.unwrap();
     }
     assert!(!matches!(
         bench.place().services(bench.lane(), BuildNumber(1)).await.unwrap(),

@@ -559,12 +559,16 @@ async fn a_review_app_is_removed_with_all_that_it_has() {
     let asked = &bench.fake.inputs("CreateService")[0];
     assert_eq!(asked["serviceName"], format!("{}-pr12-web", bench.lane.app));
     assert!(asked["loadBalancers"].is_null(), "its requests never come from its pipeline's target group");
-    bench.place.remove(&bench.lane).await.unwrap();
+    bench.place.remove(&bench.lane, 3).await.unwrap();
     for word in ["web", "release", "shell"] {
         assert!(bench.fake.active_revisions(&bench.family(word)).is_empty(), "{word}");
     }
     assert!(bench.fake.service(&bench.family("web")).is_none());
     assert!(matches!(end(&bench, &key).await, TaskStatus::Gone { end: Loss::Stopped, .. }));
     bench.update(&formation(&bench, 1, &[("web", true)])).await;
+    bench.update(&formation(&bench, 2, &[("web", true)])).await;
     assert!(bench.fake.service(&bench.family("web")).is_none(), "a late order brings nothing back");
+    assert_eq!(bench.deploy(&formation(&bench, 4, &[("web", true)])).await, ServicesState::Steady);
+    bench.place.remove(&bench.lane, 3).await.unwrap();
+    assert!(bench.fake.service(&bench.family("web")).is_some(), "a late removal takes nothing away");
 }

@@ -71,7 +71,7 @@ pub(super) fn run(seed: u64) -> Result<Outcome, String> {
         run.tell();
         if closes && run.rng.u8(..60) == 0 {
             let at = EpochSeconds(run.world.state().now);
-            run.world.state().closed.get_or_insert(at.0);
+            run.world.state().closes.push(at.0);
             run.send(&[Event::PullRequestClosed { at }], 1);
         }
         run.change_settings();
@@ -293,8 +293,9 @@ impl Run {
     fn unheard(&self) -> bool {
         let state = self.world.state();
         let lane = &state.lane.0;
+        let closed = state.closes.last().copied();
         let known = |number: &BuildNumber| lane.builds.contains_key(number) || lane.closed.is_some();
-        state.scripts.keys().any(|number| !known(number))
+        state.scripts.iter().any(|(number, script)| !known(number) && closed < Some(script.started))
     }
 
     fn at_once(&self, work: impl AsyncFnOnce(Arc<Orchestrator>)) {

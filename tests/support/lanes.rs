@@ -44,14 +44,14 @@ pub(crate) fn lane_with(key: &LaneKey, number: u64) -> Lane {
         settled: false,
     };
     let mut lane = Lane::new(key.clone());
-    lane.builds.insert(build.number, build);
+    lane.builds.insert(build.number, build.into());
     lane
 }
 
 /// The same lane after its build has ended and nothing is left to do.
 pub(crate) fn lane_at_rest(key: &LaneKey, number: u64) -> Lane {
     let mut lane = lane_with(key, number);
-    for build in lane.builds.values_mut() {
+    if let Some(build) = lane.build_mut(BuildNumber(number)) {
         build.ending = Some(Ending::Failed { phase: Phase::Build, cause: "exit code 1".to_owned() });
         build.settled = true;
     }

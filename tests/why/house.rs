@@ -259,7 +259,7 @@ impl Place for Outside {
         Ok(self.0.lock().unwrap().services.clone())
     }
 
-    async fn remove(&self, _: &LaneKey) -> Result<(), Failure> {
+    async fn remove(&self, _: &LaneKey, _: u64) -> Result<(), Failure> {
         Ok(())
     }
 }

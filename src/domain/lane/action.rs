@@ -53,5 +53,9 @@ pub enum Action {
         task: TaskKey,
     },
     /// Remove the review app and all that runs in it.
-    RemoveReviewApp,
+    RemoveReviewApp {
+        /// Its place in the lane's sequence of releases: an order to the services from before it brings nothing back.
+        #[serde(default)]
+        sequence: u64,
+    },
 }

@@ -1,6 +1,7 @@
 //! Build, Test and Finalize: facts of the runner, CodeBuild's word where no runner reports, and the lane's one turn.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::action::Action;
 use super::decide::{Irrelevant, Step};
@@ -19,7 +20,7 @@ impl Step {
         if self.lane.forgotten >= Some(*number) {
             return Err("the build is over and forgotten");
         }
-        if let Some(build) = self.lane.builds.get_mut(number) {
+        if let Some(build) = self.lane.build_mut(*number) {
             if !build.in_flight() {
                 return Err("the build is over");
             }
@@ -35,12 +36,12 @@ impl Step {
             }
             return Ok(());
         }
-        if let Some(closed) = self.lane.closed {
-            if *started <= closed {
-                return Err("the pull request was closed");
-            }
+        if self.lane.last_closed() >= Some(*started) {
+            return Err("the pull request was closed");
+        }
+        if let Some(closed) = self.lane.closed.take() {
             // It was opened again: a new review app, which is initialized anew.
-            self.lane.closed = None;
+            self.lane.closed_before = Some(closed);
             self.lane.postdeployed = false;
         }
         let mut build = Build {
@@ -61,7 +62,7 @@ impl Step {
         if let Some(record) = build.phases.get_mut(&Phase::Build) {
             record.logs.clone_from(logs);
         }
-        self.lane.builds.insert(*number, build);
+        self.lane.builds.insert(*number, Arc::new(build));
         Ok(())
     }
 
@@ -111,7 +112,7 @@ impl Step {
 
     pub(super) fn build_ended(&mut self, number: BuildNumber, result: &BuildResult) -> Result<(), Irrelevant> {
         let now = self.now;
-        let build = self.lane.builds.get_mut(&number).ok_or("the build is not known here")?;
+        let build = self.lane.build_mut(number).ok_or("the build is not known here")?;
         if build.settled {
             return Err("the end of this build is known");
         }
@@ -140,8 +141,11 @@ impl Step {
 
     pub(super) fn artifacts_read(&mut self, number: BuildNumber, read: &ArtifactsRead) {
         let now = self.now;
-        let Some(build) = self.lane.builds.get_mut(&number) else { return };
+        let Some(build) = self.lane.build_mut(number) else { return };
         build.settled = true;
+        if build.commit.is_empty() {
+            build.commit.clone_from(&read.commit);
+        }
         for (phase, url) in [(Phase::Build, &read.build_log), (Phase::Test, &read.test_log)] {
             if let (Some(record), Some(url)) = (build.phases.get_mut(&phase), url) {
                 record.logs.clone_from(url);
@@ -165,7 +169,7 @@ impl Step {
         let lane = &self.lane;
         let (holder, live) = (lane.holder(), lane.live.as_ref().map(Release::order));
         let waiting: Vec<(EpochSeconds, BuildNumber)> =
-            lane.builds.values().filter(|build| build.waits_for_turn()).map(Build::order).collect();
+            lane.builds.values().filter(|build| build.waits_for_turn()).map(|build| build.order()).collect();
         let rollback = lane.rollback.as_ref().filter(|rollback| rollback.deploying.is_none());
         let rollback = rollback.map(|rollback| rollback.release.order());
         let free = holder.is_none() && lane.draining.is_none() && lane.closed.is_none() && lane.removal.is_none();
@@ -191,8 +195,8 @@ impl Step {
 
     /// Stops builds that a newer one overtakes before they are ready, as the owner chose.
     pub(super) fn stop_superseded(&mut self) {
-        let building = |build: &&Build| build.in_flight() && build.current_phase() < Some(Phase::Finalize);
-        let mut orders: Vec<_> = self.lane.builds.values().filter(building).map(Build::order).collect();
+        let building = |build: &&Arc<Build>| build.in_flight() && build.current_phase() < Some(Phase::Finalize);
+        let mut orders: Vec<_> = self.lane.builds.values().filter(building).map(|build| build.order()).collect();
         orders.sort_unstable();
         let kept = match self.lane.policy.superseding {
             Superseding::Finish => return,
@@ -211,7 +215,7 @@ impl Step {
 
     pub(super) fn supersede(&mut self, number: BuildNumber, by: BuildNumber) {
         let now = self.now;
-        if let Some(build) = self.lane.builds.get_mut(&number) {
+        if let Some(build) = self.lane.build_mut(number) {
             build.end_phase(PhaseState::Failed, now);
             build.ending = Some(Ending::Superseded { by });
         }

@@ -106,9 +106,14 @@ impl Step {
                 }
             }
             (Action::KeepLog { task }, ActionResult::LogKept(url)) => self.log_kept(&task, url),
-            (Action::RemoveReviewApp, ActionResult::Gone | ActionResult::Refused { .. }) => self.lane.removal = None,
+            (Action::RemoveReviewApp { .. }, ActionResult::Gone | ActionResult::Refused { .. }) => {
+                self.lane.removal = None;
+            }
             (
-                Action::StopTask { .. } | Action::StopBuild { .. } | Action::KeepLog { .. } | Action::RemoveReviewApp,
+                Action::StopTask { .. }
+                | Action::StopBuild { .. }
+                | Action::KeepLog { .. }
+                | Action::RemoveReviewApp { .. },
                 _,
             ) => {}
         }
@@ -133,7 +138,7 @@ impl Step {
     }
 
     pub(super) fn in_flight(&mut self, number: BuildNumber) -> Result<&mut Build, Irrelevant> {
-        let build = self.lane.builds.get_mut(&number).ok_or("the build is not known here")?;
+        let build = self.lane.build_mut(number).ok_or("the build is not known here")?;
         if build.in_flight() { Ok(build) } else { Err("the build is over") }
     }
 
@@ -160,13 +165,18 @@ impl Step {
     }
 
     fn note_unprojected(&mut self, before: &Lane) {
-        for number in self.lane.builds.keys() {
-            if build_record(&self.lane, *number) != build_record(before, *number) {
-                self.lane.unprojected.insert(*number, self.lane.steps + 1);
-            }
-        }
-        if deploy_status(&self.lane) != deploy_status(before) {
-            self.lane.unprojected_deploy = Some(self.lane.steps + 1);
+        let lane = &self.lane;
+        let step = lane.steps + 1;
+        // Comparing first saves making the items of what has not changed.
+        let changed = lane.builds.iter().filter(|(number, build)| before.builds.get(number) != Some(build));
+        let changed = changed.map(|(number, _)| *number);
+        let shown: Vec<_> =
+            changed.filter(|number| build_record(lane, *number) != build_record(before, *number)).collect();
+        let deploy = (lane.live != before.live || lane.failed_deploy.is_some() || before.failed_deploy.is_some())
+            && deploy_status(lane) != deploy_status(before);
+        self.lane.unprojected.extend(shown.into_iter().map(|number| (number, step)));
+        if deploy {
+            self.lane.unprojected_deploy = Some(step);
         }
     }
 

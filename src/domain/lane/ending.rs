@@ -1,5 +1,7 @@
 //! Deadlines, and the end of a pull request.
 
+use std::sync::Arc;
+
 use super::action::Action;
 use super::decide::{Irrelevant, Step};
 use super::phase::Phase;
@@ -75,7 +77,7 @@ impl Step {
         if self.lane.key.pull_request.is_none() {
             return Err("an app has no pull request to close");
         }
-        if self.lane.closed.is_some() {
+        if self.lane.last_closed() >= Some(at) {
             return Err("the pull request was closed before");
         }
         if self.lane.builds.values().any(|build| build.started > at) {
@@ -89,7 +91,7 @@ impl Step {
         self.lane.rollback = None;
         let mut stops = Vec::new();
         let mut runs = None;
-        for build in self.lane.builds.values_mut().filter(|build| build.in_flight()) {
+        for build in self.lane.builds.values_mut().filter(|build| build.in_flight()).map(Arc::make_mut) {
             if matches!(build.current_phase(), Some(Phase::Release | Phase::Postdeploy)) {
                 runs = Some(build.number);
             }
@@ -153,7 +155,7 @@ impl Step {
         let phase = build.current_phase().filter(|_| build.in_flight());
         let minutes = phase.map(|phase| self.lane.policy.limit(phase) / 60).unwrap_or_default();
         let unasked = build.task.as_ref().and_then(TaskState::ask_by).is_some_and(|by| by <= now);
-        let Some(build) = self.lane.builds.get_mut(&number) else { return false };
+        let Some(build) = self.lane.build_mut(number) else { return false };
         let Some(phase) = phase else {
             // Its end in CodeBuild was never heard of: give up on its logs.
             build.settled = true;

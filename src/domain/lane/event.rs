@@ -127,7 +127,7 @@ pub enum Event {
     },
     /// The pull request was merged or closed.
     PullRequestClosed {
-        /// When.
+        /// When: builds that began later are of one that was opened again.
         at: EpochSeconds,
     },
     /// Time has passed, or somebody gave a hint: look at deadlines and at what is owed.
@@ -226,6 +226,8 @@ pub struct ArtifactsRead {
     pub test_log: Option<String>,
     /// What to run, or why that cannot be told.
     pub plan: Option<Result<ReleasePlan, String>>,
+    /// The commit, where it was not known and could be found out.
+    pub commit: String,
     /// Whether both logs are empty, which is how a builder without a lane says that it skipped.
     pub skipped: bool,
 }

@@ -90,7 +90,10 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
             let state = if steady { ServicesState::Steady } else { ServicesState::Failed { cause: cause() } };
             Event::ServicesSeen { number, sequence, state }
         }
-        14 if draw.seconds.is_multiple_of(19) => Event::PullRequestClosed { at: now },
+        14 if draw.seconds.is_multiple_of(19) => {
+            // Now, or between the starts of two builds, so that it may be opened again.
+            Event::PullRequestClosed { at: if draw.flag { now } else { EpochSeconds(1005 + draw.build * 10) } }
+        }
         14 => Event::Tick,
         24 => Event::SettingsChanged,
         25 if draw.seconds.is_multiple_of(4) => {
@@ -139,7 +142,7 @@ fn event(lane: &Lane, draw: &Draw, now: EpochSeconds) -> Event {
 
 /// The order to the services whose end the lane waits for.
 fn order(lane: &Lane) -> Option<(BuildNumber, u64)> {
-    let deploys = |build: &&Build| build.in_flight() && build.current_phase() == Some(Phase::Deploy);
+    let deploys = |build: &&std::sync::Arc<Build>| build.in_flight() && build.current_phase() == Some(Phase::Deploy);
     let build = lane.builds.values().find(deploys);
     let build = build.and_then(|build| Some((build.number, build.plan.as_ref()?.sequence)));
     let rollback = lane.rollback.as_ref().filter(|rollback| rollback.deploying.is_some());
@@ -154,7 +157,7 @@ fn awaited(lane: &Lane) -> Option<Event> {
         RemovalStep::PreDestroy { task, .. } => Some(task.clone()),
         _ => None,
     });
-    if let Some(task) = last.or_else(|| lane.builds.values().find_map(of_build)) {
+    if let Some(task) = last.or_else(|| lane.builds.values().find_map(|build| of_build(build))) {
         let exit = TaskExit::Code { code: 0, reason: None };
         return Some(Event::TaskEnded { task: task.key, exit, logs: String::new() });
     }
@@ -248,7 +251,7 @@ proptest! {
         walk(lane, &draws, |before, event, after| {
             for (number, build) in &after.builds {
                 let tested = |build: &Build| build.current_phase() > Some(Phase::Test);
-                let newly = tested(build) && !before.builds.get(number).is_some_and(tested);
+                let newly = tested(build) && !before.builds.get(number).is_some_and(|build| tested(build));
                 if newly && before.builds.get(number).is_some_and(|build| build.runner_reports) {
                     let by_the_runner = matches!(event, Event::TestsPassed { by_runner: true, .. });
                     assert!(by_the_runner, "{event:?} made the tests of {number} pass");
@@ -303,9 +306,26 @@ proptest! {
     }
 
     #[test]
+    fn a_build_from_before_a_close_never_begins_after_it(lane in lanes(), draws in draws(160)) {
+        let mut last = None;
+        walk(lane, &draws, |before, event, after| {
+            assert!(last <= after.last_closed(), "{event:?}: a close was forgotten");
+            last = after.last_closed();
+            let late = |build: &Build| build.in_flight() && Some(build.started) <= last;
+            assert!(!after.builds.values().any(|build| late(build)), "{event:?}: {last:?} is closed");
+            let again = after.rollback.as_ref().filter(|again| before.rollback.as_ref() != Some(*again));
+            let again = again.and_then(|again| after.builds.get(&again.release.build));
+            assert!(again.is_none_or(|build| Some(build.started) > last), "{event:?}: {last:?} is closed");
+            if before.closed.is_some() && after.closed.is_none() {
+                assert!(matches!(event, Event::BuildStarted { started, .. } if Some(*started) > last), "{event:?}");
+            }
+        });
+    }
+
+    #[test]
     fn a_review_app_is_removed_only_after_its_last_command_and_nothing_begins_meanwhile(lane in lanes(), draws in draws(160)) {
         walk(lane, &draws, |before, event, after| {
-            let removes = |lane: &Lane| lane.owed.values().any(|action| *action == Action::RemoveReviewApp);
+            let removes = |lane: &Lane| lane.owed.values().any(|action| matches!(action, Action::RemoveReviewApp { .. }));
             if !removes(before) && removes(after) {
                 assert!(after.draining.is_none(), "{event:?}: a task may still run");
                 let step = after.removal.as_ref().map(|removal| &removal.step);
@@ -320,13 +340,17 @@ proptest! {
     }
 
     #[test]
-    fn every_order_to_the_services_is_newer_than_the_one_before(lane in lanes(), draws in draws(200)) {
+    fn every_order_to_the_services_or_to_remove_them_is_newer_than_the_one_before(lane in lanes(), draws in draws(200)) {
         let mut newest = 0;
         walk(lane, &draws, |before, event, after| {
             for action in after.owed.iter().filter(|(id, _)| !before.owed.contains_key(id)).map(|(_, action)| action) {
-                let Action::UpdateServices { plan, .. } = action else { continue };
-                assert!(plan.sequence > newest, "{event:?}");
-                newest = plan.sequence;
+                let sequence = match action {
+                    Action::UpdateServices { plan, .. } => plan.sequence,
+                    Action::RemoveReviewApp { sequence } => *sequence,
+                    _ => continue,
+                };
+                assert!(sequence > newest, "{event:?}");
+                newest = sequence;
             }
         });
     }
@@ -383,7 +407,7 @@ proptest! {
             for (number, build) in &after.builds {
                 let was = before.builds.get(number);
                 let superseded = matches!(build.ending, Some(Ending::Superseded { .. }));
-                if superseded && was.is_none_or(Build::in_flight) {
+                if superseded && was.is_none_or(|was| was.in_flight()) {
                     assert!(was.is_none_or(|was| !was.has_turn()), "{event:?}: {number} was stopped although it had the turn");
                     let stops = |action: &Action| matches!(action, Action::StopBuild { build, .. } if build == number);
                     let waited = was.is_some_and(|was| was.current_phase() == Some(Phase::Finalize))
@@ -514,6 +538,7 @@ fn the_random_walks_go_everywhere() {
                 ("a last command", matches!(removal, Some(RemovalStep::PreDestroy { .. }))),
                 ("a removal", removal == Some(&RemovalStep::Removing)),
                 ("settings to follow", after.converging.is_some()),
+                ("a pull request that was opened again", after.closed.is_none() && after.closed_before.is_some()),
                 ("a rollback", after.rollback.as_ref().is_some_and(|rollback| rollback.deploying.is_some())),
             ];
             for (name, _) in there.iter().filter(|(_, there)| *there) {
@@ -543,6 +568,7 @@ fn the_random_walks_go_everywhere() {
         "failed in deploy",
         "a last command",
         "a removal",
+        "a pull request that was opened again",
         "settings to follow",
         "a rollback",
     ];

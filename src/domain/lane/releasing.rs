@@ -16,7 +16,7 @@ impl Step {
     pub(super) fn begin_release(&mut self, number: BuildNumber) {
         let sequence = self.next_sequence();
         self.lane.converging = None;
-        let Some(plan) = self.lane.builds.get_mut(&number).and_then(|build| build.plan.as_mut()) else { return };
+        let Some(plan) = self.lane.build_mut(number).and_then(|build| build.plan.as_mut()) else { return };
         plan.sequence = sequence;
         let plan = plan.clone();
         match plan.release_command.clone() {
@@ -35,7 +35,7 @@ impl Step {
 
     pub(super) fn begin_task(&mut self, number: BuildNumber, kind: TaskKind, image: &str, command: String) {
         let now = self.now;
-        if let (Some(build), Some(phase)) = (self.lane.builds.get_mut(&number), kind.phase()) {
+        if let (Some(build), Some(phase)) = (self.lane.build_mut(number), kind.phase()) {
             build.end_phase(PhaseState::Succeeded, now);
             build.enter(phase, now);
         }
@@ -43,7 +43,7 @@ impl Step {
     }
 
     pub(super) fn ask_for_task(&mut self, key: TaskKey, image: String, command: String) {
-        if let Some(build) = self.lane.builds.get_mut(&key.build) {
+        if let Some(build) = self.lane.build_mut(key.build) {
             build.task = Some(TaskState::new(key.clone(), self.now));
         }
         self.owe(Action::RunTask { task: key, image, command });
@@ -51,7 +51,7 @@ impl Step {
 
     pub(super) fn begin_deploy(&mut self, number: BuildNumber, plan: &ReleasePlan) {
         let now = self.now;
-        if let Some(build) = self.lane.builds.get_mut(&number) {
+        if let Some(build) = self.lane.build_mut(number) {
             build.end_phase(PhaseState::Succeeded, now);
             build.enter(Phase::Deploy, now);
             build.task = None;
@@ -167,7 +167,7 @@ impl Step {
     }
 
     pub(super) fn log_kept(&mut self, key: &TaskKey, url: &str) {
-        let build = self.lane.builds.get_mut(&key.build);
+        let build = self.lane.build_mut(key.build);
         let record = build.zip(key.kind.phase()).and_then(|(build, phase)| build.phases.get_mut(&phase));
         if let Some(record) = record {
             url.clone_into(&mut record.logs);
@@ -181,7 +181,7 @@ impl Step {
         let deploys = |build: &Build| {
             build.in_flight() && build.current_phase() == Some(Phase::Deploy) && build.plan.as_ref().is_some_and(is)
         };
-        if lane.builds.get(&number).is_some_and(deploys) {
+        if lane.builds.get(&number).is_some_and(|build| deploys(build)) {
             return Some(Order::Deploy);
         }
         if lane.rollback.as_ref().is_some_and(|rollback| rollback.deploying.is_some() && is(&rollback.release.plan)) {
@@ -192,7 +192,7 @@ impl Step {
 
     pub(super) fn services_ordered(&mut self, number: BuildNumber, sequence: u64, sizes: &Sizes) {
         let place = match self.order_of(number, sequence) {
-            Some(Order::Deploy) => self.lane.builds.get_mut(&number).map(|build| &mut build.sizes),
+            Some(Order::Deploy) => self.lane.build_mut(number).map(|build| &mut build.sizes),
             Some(Order::Rollback) => self.lane.rollback.as_mut().map(|rollback| &mut rollback.release.sizes),
             Some(Order::Settings) => self.lane.live.as_mut().map(|live| &mut live.sizes),
             None => None,

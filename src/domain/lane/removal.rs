@@ -115,7 +115,8 @@ impl Step {
         removal.step = RemovalStep::Removing;
         removal.attempts += 1;
         self.drop_owed(|action| matches!(action, Action::RunTask { .. }));
-        self.owe(Action::RemoveReviewApp);
+        let sequence = self.next_sequence();
+        self.owe(Action::RemoveReviewApp { sequence });
     }
 
     /// The task of the last command, while it is waited for.
@@ -141,7 +142,7 @@ impl Step {
     }
 
     pub(super) fn review_app_seen(&mut self, state: &ReviewAppState) -> Result<(), Irrelevant> {
-        if self.owes(|action| matches!(action, Action::RemoveReviewApp)) {
+        if self.owes(|action| matches!(action, Action::RemoveReviewApp { .. })) {
             return Err("the removal was not ordered yet");
         }
         let Some(removal) = self.lane.removal.as_ref() else { return Err("nothing is being removed") };
@@ -165,7 +166,7 @@ impl Step {
                 self.remove_review_app();
             }
             RemovalStep::PreDestroy { .. } | RemovalStep::Waiting | RemovalStep::Removing => {
-                self.drop_owed(|action| matches!(action, Action::RemoveReviewApp | Action::RunTask { .. }));
+                self.drop_owed(|action| matches!(action, Action::RemoveReviewApp { .. } | Action::RunTask { .. }));
                 self.lane.removal = None;
             }
         }

@@ -26,6 +26,12 @@ impl Step {
         if self.lane.closed.is_some() || self.lane.removal.is_some() {
             return Err("the pull request was closed");
         }
+        if let Some(closed) = self.lane.closed_before
+            && self.lane.builds.get(&release.build).is_none_or(|build| build.started <= closed)
+        {
+            // The new review app has other databases, which nobody prepared for it.
+            return Err("that build is from before the pull request was closed");
+        }
         if self.lane.rollback.as_ref().is_some_and(|rollback| rollback.deploying.is_some()) {
             return Err("a rollback is under way");
         }

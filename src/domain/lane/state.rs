@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,8 +132,8 @@ impl Build {
 pub struct Lane {
     /// Which lane.
     pub key: LaneKey,
-    /// Builds in flight, and the newest of those that ended.
-    pub builds: BTreeMap<BuildNumber, Build>,
+    /// Builds in flight, and the newest of those that ended. Lanes that follow one another share what did not change.
+    pub builds: BTreeMap<BuildNumber, Arc<Build>>,
     /// The highest number that was forgotten; events about it and those before it are late.
     pub forgotten: Option<BuildNumber>,
     /// The release that runs.
@@ -143,8 +144,11 @@ pub struct Lane {
     pub failed_deploy: Option<BuildNumber>,
     /// Whether a review app's initialize command has run.
     pub postdeployed: bool,
-    /// When the pull request was closed.
+    /// When the pull request was closed; nothing once it was opened again.
     pub closed: Option<EpochSeconds>,
+    /// When the pull request was closed that was opened again since: a build that began by then never counts any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_before: Option<EpochSeconds>,
     /// A task that was told to stop and may still run; it keeps the lane's turn until it is seen gone.
     pub draining: Option<(TaskKey, EpochSeconds)>,
     /// What the app's owner chose.
@@ -186,7 +190,8 @@ impl Lane {
     /// Layout of a stored lane; one that is newer than the program is refused, not guessed at. Older ones are read: what they
     /// lack is empty.
     ///
-    /// 2 added policies, settings to follow, rollbacks, the steps of a removal and what is to be told.
+    /// 2 added policies, settings to follow, rollbacks, the steps of a removal, pull requests that were opened again and what is
+    /// to be told.
     pub const FORMAT: u32 = 2;
 
     /// Makes an empty lane.
@@ -200,6 +205,7 @@ impl Lane {
             failed_deploy: None,
             postdeployed: false,
             closed: None,
+            closed_before: None,
             draining: None,
             policy: Policy::default(),
             converge_at: None,
@@ -229,9 +235,19 @@ impl Lane {
             || self.builds.values().any(|build| build.in_flight() || !build.settled)
     }
 
+    /// A build to be changed.
+    pub fn build_mut(&mut self, number: BuildNumber) -> Option<&mut Build> {
+        self.builds.get_mut(&number).map(Arc::make_mut)
+    }
+
+    /// When the pull request was closed last, whether or not it was opened again since.
+    pub(super) fn last_closed(&self) -> Option<EpochSeconds> {
+        self.closed.max(self.closed_before)
+    }
+
     /// What has the lane's one turn to release and deploy: the order of a build, or of a rollback.
     pub(super) fn holder(&self) -> Option<(EpochSeconds, BuildNumber)> {
-        let build = self.builds.values().find(|build| build.has_turn()).map(Build::order);
+        let build = self.builds.values().find(|build| build.has_turn()).map(|build| build.order());
         let rollback = self.rollback.as_ref().filter(|rollback| rollback.deploying.is_some());
         build.or(rollback.map(|rollback| rollback.release.order()))
     }

@@ -44,8 +44,8 @@ pub(super) struct State {
     /// Builds that somebody wants back.
     pub(super) wanted_back: Vec<BuildNumber>,
     pub(super) stack: Stack,
-    /// When the pull request was closed; builds that begin later are of one that was opened again.
-    pub(super) closed: Option<u64>,
+    /// When the pull request was closed, each time; builds that begin after the first are of one that was opened again.
+    pub(super) closes: Vec<u64>,
     /// Ends of tasks that ECS has yet to tell of.
     pub(super) ends: Vec<(u64, TaskKey, TaskExit)>,
     /// Lines of the activity log, by id.
@@ -59,6 +59,8 @@ pub(super) struct Stack {
     /// When its deletion ends, and whether that succeeds.
     pub(super) deletion: Option<(u64, bool)>,
     pub(super) gone: bool,
+    /// Whether its deletion has ever begun.
+    removed: bool,
 }
 
 #[derive(Clone)]
@@ -103,7 +105,7 @@ impl World {
             bursts: 0,
             wanted_back: Vec::new(),
             stack: Stack::default(),
-            closed: None,
+            closes: Vec::new(),
             ends: Vec::new(),
             lines: BTreeMap::new(),
             violations: Vec::new(),

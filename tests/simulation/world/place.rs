@@ -84,14 +84,14 @@ impl Services {
 }
 
 impl State {
-    /// Whether the review app of this build is on its way out or gone. A pull request that is opened again may find the old stack
-    /// still on its way: what becomes of that is not judged here.
+    /// Whether this build is from before the removal of its review app: then it never runs again, whatever comes after it. A
+    /// pull request that is opened again may find the old stack still on its way: what becomes of that is not judged here.
     fn is_removed_for(&mut self, build: BuildNumber) -> bool {
-        let opened_again = self.closed.is_some_and(|closed| self.scripts[&build].started > closed);
+        let opened_again = self.closes.first().is_some_and(|closed| self.scripts[&build].started > *closed);
         if opened_again && self.stack.gone {
-            self.stack = super::Stack::default();
+            self.stack = super::Stack { removed: true, ..super::Stack::default() };
         }
-        !opened_again && (self.stack.deletion.is_some() || self.stack.gone)
+        !opened_again && self.stack.removed
     }
 
     fn start(&mut self, key: &TaskKey) {
@@ -267,9 +267,12 @@ impl Place for World {
         .await
     }
 
-    async fn remove(&self, _: &LaneKey) -> Result<(), Failure> {
+    async fn remove(&self, _: &LaneKey, sequence: u64) -> Result<(), Failure> {
         self.call("remove", |state| {
             let now = state.now;
+            if sequence < state.services.sequence {
+                return Ok(());
+            }
             // What clients were told runs must have had its last command before.
             let told = state.deploy_item.as_ref().filter(|(_, item)| !item.failed).map(|(_, item)| item.build_number);
             let running = state.services.running(now).map(|content| content.build).filter(|build| told == Some(*build));
@@ -282,7 +285,7 @@ impl Place for World {
             for task in state.tasks.values_mut().filter(|task| now < task.over()) {
                 task.stopped = Some(now);
             }
-            state.services = Services { sequence: state.services.sequence, ..Services::default() };
+            state.services = Services { sequence, restarts: state.services.restarts, ..Services::default() };
             Ok(())
         })
         .await
@@ -298,6 +301,7 @@ impl ReviewApps for World {
                 return Ok(false);
             }
             if state.stack.deletion.is_none_or(|(end, succeeds)| end <= now && !succeeds) {
+                state.stack.removed = true;
                 state.stack.deletion = Some((now + state.rng.u64(30..1800), state.rng.u8(..5) > 0));
             }
             Ok(true)

@@ -134,7 +134,7 @@ impl Place for EcsPlace {
         self.look_at_services(lane, build).await
     }
 
-    async fn remove(&self, lane: &LaneKey) -> Result<(), Failure> {
-        self.remove_all(lane).await
+    async fn remove(&self, lane: &LaneKey, sequence: u64) -> Result<(), Failure> {
+        self.remove_all(lane, sequence).await
     }
 }

@@ -18,9 +18,17 @@ const REASON: &str = "its app was removed";
 const REVISIONS: usize = 200;
 
 impl EcsPlace {
-    pub(super) async fn remove_all(&self, lane: &LaneKey) -> Result<(), Failure> {
-        let (record, _) = self.records.load(lane).await?;
-        if record == PlaceRecord::default() {
+    pub(super) async fn remove_all(&self, lane: &LaneKey, sequence: u64) -> Result<(), Failure> {
+        // First of all, so that an order from before brings nothing back, also one that never began.
+        let record = self.remember(lane, |record| {
+            let newer = sequence > record.highest;
+            record.highest = record.highest.max(sequence);
+            newer
+        });
+        let record = record.await?;
+        let nothing_made = PlaceRecord { highest: 0, ..record.clone() } == PlaceRecord::default();
+        // An older orchestrator gave removals no sequence.
+        if nothing_made || sequence > 0 && sequence < record.highest {
             return Ok(());
         }
         let site = self.site(lane).await?;

@@ -89,7 +89,7 @@ impl ContainerPlace {
     /// # Errors
     /// Fails when the engine does not answer.
     pub async fn halt(&self, lane: &LaneKey) -> Result<(), Failure> {
-        crate::ports::place::Place::remove(self, lane).await?;
+        crate::ports::place::Place::remove(self, lane, u64::MAX).await?;
         let addons = self.engine.containers(&self.labelled(lane, ROLE_ADDON)).await?;
         let stops = addons.iter().filter(|addon| addon.state.is_running());
         join_all(stops.map(|addon| self.engine.stop(&addon.name, GRACE)))

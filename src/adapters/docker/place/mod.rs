@@ -188,7 +188,7 @@ impl Place for ContainerPlace {
         self.look_at_services(lane, build).await
     }
 
-    async fn remove(&self, lane: &LaneKey) -> Result<(), Failure> {
+    async fn remove(&self, lane: &LaneKey, _: u64) -> Result<(), Failure> {
         // First the record: what is looked at meanwhile is not missed.
         self.remember(lane, |record| std::mem::take(record) != PlaceRecord::default()).await?;
         for role in [ROLE_SERVICE, ROLE_TASK, ROLE_JOB] {
