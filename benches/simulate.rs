@@ -8,18 +8,28 @@ use std::time::Instant;
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
+
 fn main() -> ExitCode {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<u64> = words.iter().filter_map(|text| text.parse().ok()).collect();
     let [runs, first, threads] = numbers[..] else {
-        eprintln!("usage: simulate RUNS SEED THREADS");
+        eprintln!("usage: simulate [stories] RUNS SEED THREADS");
         return ExitCode::from(2);
     };
     let began = Instant::now();
-    match simulation::many::runs(first, runs, threads) {
-        Ok(totals) => {
-            let seconds = began.elapsed().as_secs_f64();
-            println!("{runs} runs, seeds from {first}, {threads} threads: {seconds:.1} s");
-            println!("{totals:?}");
+    let outcome = if words[0] == "stories" {
+        let told = simulation::stories::tell_all(count(runs), first, count(threads));
+        told.map(|told| format!("the stories of the samples, told {told} times, seeds from {first}"))
+    } else {
+        let totals = simulation::many::runs(first, runs, threads);
+        totals.map(|totals| format!("{runs} runs, seeds from {first}: {totals:?}"))
+    };
+    match outcome {
+        Ok(said) => {
+            println!("{said}\n{threads} threads: {:.1} s", began.elapsed().as_secs_f64());
             ExitCode::SUCCESS
         }
         Err(broken) => {
