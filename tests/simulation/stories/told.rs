@@ -82,7 +82,8 @@ pub(super) fn tell(truth: &Truth, news: &[News], order: &[usize], search: bool) 
         now(orchestrator.hear(&news[*index])).map_err(|failure| failure.to_string())?;
     }
     if search {
-        now(orchestrator.search()).map_err(|failure| failure.to_string())?;
+        let key = world.lane().key;
+        now(orchestrator.search(&key.app, std::slice::from_ref(&key))).map_err(|failure| failure.to_string())?;
     }
     for _ in 0..SWEEPS {
         clock.advance(PAUSE);
