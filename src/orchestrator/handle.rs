@@ -79,14 +79,12 @@ impl Orchestrator {
                 };
                 Event::Performed { action: *id, result }
             };
-            let ticks = event == Event::Tick;
             current = match advance(&self.lanes, key, &event).await? {
                 Advanced::Changed(next) => {
                     written = true;
                     *next
                 }
-                Advanced::Ignored(_) if ticks => continue,
-                // Somebody else performed it at the same time, and may be stopped before writing what clients see.
+                // Somebody else performed it, or gave it up, at the same time, and may be stopped before writing what clients see.
                 Advanced::Ignored(_) => {
                     written = false;
                     match self.lanes.lanes.load(key).await? {
