@@ -162,7 +162,7 @@ fn lane_with_two_releases(key: &LaneKey) -> Lane {
     };
     let mut lane = lane_at_rest(key, 1);
     lane.builds.extend(lane_at_rest(key, 2).builds);
-    for build in lane.builds.values_mut() {
+    for build in lane.builds.values_mut().map(std::sync::Arc::make_mut) {
         build.ending = Some(Ending::Deployed);
         build.plan = Some(plan.clone());
     }
