@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let outcome = if words[0] == "stories" {
-        let told = simulation::stories::tell_all(count(runs), first, count(threads));
+        let told = simulation::stories::tell_all(usize::MAX, count(runs), first, count(threads));
         told.map(|told| format!("the stories of the samples, told {told} times, seeds from {first}"))
     } else {
         let totals = simulation::many::runs(first, runs, threads);
