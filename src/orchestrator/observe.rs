@@ -67,6 +67,8 @@ impl Orchestrator {
     async fn observe_task(&self, lane: &Lane, task: &TaskState) -> Result<Vec<Event>, Failure> {
         let key = task.key.clone();
         let ended = |exit, logs| vec![Event::TaskEnded { task: key.clone(), exit, logs }];
+        // As of the question: the answer may be told much later, when it would no longer be too early for it.
+        let hidden = task.may_be_hidden(self.lanes.clock.now());
         Ok(match self.place.task(&lane.key, &task.key).await? {
             TaskStatus::Running { arn, logs } if !task.running => vec![Event::TaskRunning { task: key, arn, logs }],
             TaskStatus::Exited { code, reason, log } => {
@@ -74,9 +76,11 @@ impl Orchestrator {
                 ended(TaskExit::Code { code, reason }, logs.unwrap_or_default())
             }
             TaskStatus::Gone { end, reason } => ended(end.exit(reason), String::new()),
-            TaskStatus::Unknown => ended(TaskExit::Unknown, String::new()),
-            TaskStatus::NeverRequested if task.requested => ended(TaskExit::Unknown, String::new()),
-            TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::NeverRequested => Vec::new(),
+            TaskStatus::Unknown if !hidden => ended(TaskExit::Unknown, String::new()),
+            TaskStatus::NeverRequested if task.requested && !hidden => ended(TaskExit::Unknown, String::new()),
+            TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::Unknown | TaskStatus::NeverRequested => {
+                Vec::new()
+            }
         })
     }
 

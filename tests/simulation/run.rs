@@ -331,7 +331,8 @@ impl Run {
                 broken.push(format!("nobody was told of the end of build {number}: {:#?}", state.lines));
             }
         }
-        let running = state.services.running(state.now);
+        // Changed settings may still be on their way when a release that came after them has failed already.
+        let running = state.services.running(u64::MAX);
         if let Some(live) = &lane.live {
             outcome.rollbacks =
                 usize::from(lane.builds.get(&live.build).is_some_and(|build| build.started != live.started));

@@ -145,7 +145,7 @@ impl TaskState {
     }
 
     /// Tells whether it was asked for so recently that nothing follows from its not being seen.
-    pub(super) fn may_be_hidden(&self, now: EpochSeconds) -> bool {
+    pub(crate) fn may_be_hidden(&self, now: EpochSeconds) -> bool {
         !self.running && self.asked.is_some_and(|asked| now < asked.plus(VISIBLE_AFTER))
     }
 

@@ -217,10 +217,10 @@ impl Place for World {
                 return Ok(());
             }
             let running = state.services.running(now);
-            // One that clients were told has failed is not newer to anybody.
+            // One that has failed for good is not newer to anybody, be it that clients are not told of it yet.
             let failed = |build: BuildNumber| {
-                let item = state.items.get(&build).and_then(|(_, item)| item.as_ref());
-                item.is_some_and(|item| matches!(item.ending, Some(Ending::Failed { .. })))
+                let known = state.lane.0.builds.get(&build);
+                known.is_some_and(|known| matches!(known.ending, Some(Ending::Failed { .. })))
             };
             let newer =
                 running.filter(|running| state.order(running.build) > state.order(build) && !failed(running.build));
