@@ -351,6 +351,8 @@ impl Run {
                             .push(format!("the services run with settings {} of {}", running.settings, state.settings));
                     }
                 }
+                // With settings that break it, ECS goes back to what came to rest last, be it a deploy that had been given up.
+                Some(_) if state.services.broken.contains(&state.settings) => {}
                 running => broken.push(format!("build {} is live, and {running:?} runs", live.build)),
             }
         }
