@@ -1,9 +1,10 @@
 //! What an app image is built in and upon: the builder's files with a place to work in, and the run image.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use futures_util::future::try_join;
-use futures_util::{FutureExt as _, TryFutureExt as _};
 use serde::Deserialize;
 
 use super::failure::{not_possible, of_rootfs};
@@ -89,11 +90,16 @@ impl Base {
             return Self::in_place(settings);
         }
         let users = Users::of_process();
-        let tried = Sandbox::try_out(&settings.helper, users).map_err(|error| not_possible(chain(&error)));
+        let held = Held::back(told);
+        let tried = async {
+            Sandbox::try_out(&settings.helper, users).await.map_err(|error| not_possible(chain(&error)))?;
+            held.release();
+            Ok(())
+        };
         let Named { reference, source } = images.named(&build.builder)?;
         let owners = if users == Users::All { Owners::Kept } else { Owners::Own };
         let store = RootStore::new(settings.roots(), owners);
-        let say = |text: &str| told.say(text);
+        let say = |text: &str| held.say(text);
         let rootfs = async {
             match store.get(source.as_ref(), &reference, &say).await {
                 Ok(rootfs) => Ok(rootfs),
@@ -169,6 +175,30 @@ impl Base {
     pub(super) fn launcher(&self) -> Option<PathBuf> {
         let path = self.workplace.folders().resolve(Path::new("/cnb/lifecycle/launcher")).ok()?;
         path.is_file().then_some(path)
+    }
+}
+
+/// Lines that are said only once it is known that the build can go on.
+struct Held<'t> {
+    told: &'t Told<'t>,
+    lines: Mutex<Option<Vec<String>>>,
+}
+
+impl<'t> Held<'t> {
+    fn back(told: &'t Told<'t>) -> Self {
+        Self { told, lines: Mutex::new(Some(Vec::new())) }
+    }
+
+    fn say(&self, line: &str) {
+        match self.lines.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(lines) => lines.push(line.to_owned()),
+            None => self.told.say(line),
+        }
+    }
+
+    fn release(&self) {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lines.into_iter().flatten().for_each(|line| self.told.say(&line));
     }
 }
 
