@@ -118,8 +118,16 @@ pub fn for_cause(error: &(dyn Error + 'static)) -> Vec<String> {
 pub fn for_text(text: &str) -> Vec<String> {
     // The registry's name is no sign of a daemon.
     let text = text.to_lowercase().replace("docker.io", "the registry");
-    let fits = |known: &&Known| known.signs.iter().all(|any| any.iter().any(|sign| text.contains(sign)));
+    let fits = |known: &&Known| known.signs.iter().all(|any| any.iter().any(|sign| has(&text, sign)));
     KNOWN.iter().find(fits).map(|known| known.steps.iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+/// Tells whether a sign is in a text; a number only as a word of its own, since digests and names are full of digits.
+fn has(text: &str, sign: &str) -> bool {
+    if sign.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == sign);
+    }
+    text.contains(sign)
 }
 
 #[cfg(test)]
@@ -136,6 +144,7 @@ mod tests {
             ("ExpiredTokenException: the security token included in the request is expired", "aws sso login"),
             ("the credential provider was not enabled: no providers in chain provided credentials", "AWS_PROFILE"),
             ("could not push to the registry: 403 Forbidden", "docker login"),
+            ("the registry answered with 429: try later", "wait a minute"),
             ("invalid peer certificate: UnknownIssuer", "--ca-bundle"),
             ("docker.io did not answer: dns error: no records found", "check the network and the name"),
             ("write layer: No space left on device (os error 28)", "free disk space"),
@@ -150,5 +159,6 @@ mod tests {
     #[test]
     fn an_unknown_failure_gets_no_advice() {
         assert!(for_text("exit code 3").is_empty());
+        assert!(for_text("the manifest `sha256:4014034290a1` of the repository is not there").is_empty());
     }
 }
