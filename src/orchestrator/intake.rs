@@ -116,16 +116,8 @@ impl Intake {
         // One that runs out of time begins with others the next time.
         fastrand::shuffle(&mut active);
         for lane in active {
-            swept.lanes += 1;
             let looked = async { self.fleet.of(&lane).await?.sweep_lane(&lane).await };
-            match looked.await {
-                Ok(Handled::Owing) => swept.waiting += 1,
-                Ok(_) => {}
-                Err(failure) => {
-                    warn!(lane = %lane, cause = chain(&failure), "A lane must wait for the next sweep");
-                    swept.waiting += 1;
-                }
-            }
+            swept.count(&lane, looked.await);
         }
         Ok(swept)
     }

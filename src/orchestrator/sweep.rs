@@ -23,6 +23,21 @@ pub struct Swept {
     pub waiting: usize,
 }
 
+impl Swept {
+    /// Counts a lane with what looking at it came to. One that cannot be served does not keep the others waiting.
+    pub(super) fn count(&mut self, lane: &LaneKey, looked: Result<Handled, Failure>) {
+        self.lanes += 1;
+        match looked {
+            Ok(Handled::Owing) => self.waiting += 1,
+            Ok(_) => {}
+            Err(error) => {
+                warn!(lane = %lane, cause = chain(&error), "A lane must wait for the next sweep");
+                self.waiting += 1;
+            }
+        }
+    }
+}
+
 impl Orchestrator {
     /// Brings every active lane up to the truth: performs what is owed, asks for what was lost, looks at deadlines.
     ///
@@ -33,15 +48,7 @@ impl Orchestrator {
     pub async fn sweep(&self) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
         for key in self.lanes.lanes.active().await? {
-            swept.lanes += 1;
-            match self.sweep_lane(&key).await {
-                Ok(Handled::Owing) => swept.waiting += 1,
-                Ok(_) => {}
-                Err(failure) => {
-                    warn!(lane = %key, cause = chain(&failure), "A lane must wait for the next sweep");
-                    swept.waiting += 1;
-                }
-            }
+            swept.count(&key, self.sweep_lane(&key).await);
         }
         Ok(swept)
     }

@@ -31,6 +31,7 @@ pub(crate) mod policy;
 #[cfg(feature = "aws")]
 pub(crate) mod queue;
 pub(crate) mod recorder;
+pub(crate) mod requests;
 #[cfg(feature = "aws")]
 pub(crate) mod runtime_api;
 pub(crate) mod sandbox;
@@ -39,3 +40,4 @@ pub(crate) mod step;
 #[cfg(feature = "aws")]
 pub(crate) mod sts;
 pub(crate) mod suite;
+pub(crate) mod up;

@@ -1,14 +1,12 @@
 //! What runs by the clock: a container per run, which is gone after its end.
 
-use std::collections::BTreeMap;
-
 use super::super::labels::{BUILD, PROCESS, ROLE_JOB};
-use super::ContainerPlace;
+use super::{ContainerPlace, OneOff};
 use crate::domain::ecs::schedule_name;
 use crate::domain::lane::LaneKey;
 use crate::domain::place_record::Jobs;
 use crate::domain::schedule::{Occurrence, due};
-use crate::ports::container_engine::{ContainerSpec, ContainerState};
+use crate::ports::container_engine::ContainerState;
 use crate::ports::failure::{Failure, chain};
 
 /// The process type under which jobs are shown and scaled, as in an account.
@@ -49,28 +47,18 @@ impl ContainerPlace {
         let Occurrence { task, copy, at } = run;
         let schedule = schedule_name(lane, &task.schedule, &task.command, *copy);
         let hash = schedule.rsplit('-').next().unwrap_or(&schedule);
-        let launch = self.launch(&jobs.image, None, &task.command).await?;
-        let network = self.ensure_network(lane).await?;
         let mut labels = self.labelled(lane, ROLE_JOB);
         labels.insert(BUILD.to_owned(), jobs.build.to_string());
         labels.insert(PROCESS.to_owned(), SCHEDULER.to_owned());
-        let container = ContainerSpec {
+        let once = OneOff {
             name: self.name(lane, format_args!("{SCHEDULER}-{hash}-{}", at.0 / 60)),
-            image: jobs.image.clone(),
-            entrypoint: Some(launch.entrypoint),
-            command: Some(launch.arguments),
-            env: self.environment(lane).await?,
-            networks: BTreeMap::from([(network, Vec::new())]),
+            image: &jobs.image,
+            command: &task.command,
+            memory: jobs.size.memory,
             labels,
-            init: true,
-            memory: Some(jobs.size.memory),
-            ..ContainerSpec::default()
         };
-        match self.engine.create(&container).await {
-            // Made by somebody who was killed before this was noted.
-            Ok(()) | Err(Failure::Conflict { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
+        let container = self.one_off(lane, once).await?;
+        self.make_once(&container).await?;
         let made = self.engine.container(&container.name).await?;
         if !made.is_some_and(|made| matches!(made.state, ContainerState::Created { .. })) {
             return Ok(());

@@ -53,6 +53,16 @@ pub struct ContainerPlace {
     settle_time: Duration,
 }
 
+/// A command that runs once, in a container of its own.
+struct OneOff<'a> {
+    name: String,
+    image: &'a str,
+    command: &'a str,
+    /// MiB.
+    memory: u32,
+    labels: Labels,
+}
+
 impl ContainerPlace {
     /// Runs them on this engine.
     ///
@@ -97,6 +107,32 @@ impl ContainerPlace {
     /// The labels of all that belongs to a lane in some role.
     fn labelled(&self, lane: &LaneKey, role: &str) -> Labels {
         labels([(LANE, self.lane_label(lane)), (ROLE, role.to_owned())])
+    }
+
+    /// Says what the container of such a command is.
+    async fn one_off(&self, lane: &LaneKey, once: OneOff<'_>) -> Result<ContainerSpec, Failure> {
+        let network = self.ensure_network(lane).await?;
+        let launch = self.launch(once.image, None, once.command).await?;
+        Ok(ContainerSpec {
+            name: once.name,
+            image: once.image.to_owned(),
+            entrypoint: Some(launch.entrypoint),
+            command: Some(launch.arguments),
+            env: self.environment(lane).await?,
+            networks: BTreeMap::from([(network, Vec::new())]),
+            labels: once.labels,
+            init: true,
+            memory: Some(once.memory),
+            ..ContainerSpec::default()
+        })
+    }
+
+    /// Makes a container that somebody else may be making too, or was killed after it had.
+    async fn make_once(&self, container: &ContainerSpec) -> Result<(), Failure> {
+        match self.engine.create(container).await {
+            Ok(()) | Err(Failure::Conflict { .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn lane_label(&self, lane: &LaneKey) -> String {

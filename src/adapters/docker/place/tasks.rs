@@ -1,12 +1,11 @@
 //! Release and postdeploy tasks: one container each, which stays as the memory of how it ended.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::super::labels::{BUILD, ROLE_TASK};
-use super::ContainerPlace;
+use super::{ContainerPlace, OneOff};
 use crate::domain::lane::{LaneKey, OUT_OF_MEMORY, TaskKey};
-use crate::ports::container_engine::{ContainerSpec, ContainerState, LogRange};
+use crate::ports::container_engine::{ContainerState, LogRange};
 use crate::ports::failure::Failure;
 use crate::ports::place::{Loss, TaskRequest, TaskStatus};
 
@@ -24,28 +23,13 @@ impl ContainerPlace {
         if made.as_ref().is_some_and(|container| container.state != NOT_YET) {
             return Ok(());
         }
-        let network = self.ensure_network(lane).await?;
-        let launch = self.launch(image, None, command).await?;
         let mut labels = self.labelled(lane, ROLE_TASK);
         labels.insert(BUILD.to_owned(), key.build.to_string());
-        let container = ContainerSpec {
-            name: name.clone(),
-            image: image.clone(),
-            entrypoint: Some(launch.entrypoint),
-            command: Some(launch.arguments),
-            env: self.environment(lane).await?,
-            networks: BTreeMap::from([(network, Vec::new())]),
-            labels,
-            init: true,
-            memory: Some(formation.scaling.of(key.kind.as_str()).size.memory),
-            ..ContainerSpec::default()
-        };
+        let memory = formation.scaling.of(key.kind.as_str()).size.memory;
+        let once = OneOff { name: name.clone(), image, command, memory, labels };
+        let container = self.one_off(lane, once).await?;
         if made.is_none() {
-            match self.engine.create(&container).await {
-                // Somebody else was asked for the same task at the same time.
-                Ok(()) | Err(Failure::Conflict { .. }) => {}
-                Err(failure) => return Err(failure),
-            }
+            self.make_once(&container).await?;
         }
         let made = self.engine.container(&name).await?;
         if !made.is_some_and(|container| container.state == NOT_YET) {
