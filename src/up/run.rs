@@ -162,11 +162,15 @@ pub fn report(printer: &Printer, outcome: &Outcome) -> Result<(), CliError> {
 fn next_step(phase: &str) -> &'static str {
     let phase = Phase::ALL.into_iter().find(|known| known.as_str() == phase);
     match phase {
-        Some(Phase::Test) => "fix what the tests found, their output is above, and run `packhorse up` again",
+        Some(Phase::Test) => {
+            "fix what the tests found (`packhorse build logs --phase test`), and run `packhorse up` again"
+        }
         Some(Phase::Finalize) => "see which processes the app defines: `Procfile`, or `[services]` in `apppack.toml`",
-        Some(Phase::Release) => "see the release command in `Procfile`, its output is above; nothing was deployed",
+        Some(Phase::Release) => "see the release command in `Procfile`, and `packhorse why`; nothing was deployed",
         Some(Phase::Postdeploy) => "see `scripts.postdeploy` in `app.json`",
         Some(Phase::Deploy) => "see why the process ends: it must keep running, and `web` must answer on `$PORT`",
-        Some(Phase::Build) | None => "the output of the build is above; `packhorse doctor` checks this machine",
+        Some(Phase::Build) | None => {
+            "`packhorse why` names the cause, `packhorse build logs` has the whole output, `packhorse doctor` checks this machine"
+        }
     }
 }

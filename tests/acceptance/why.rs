@@ -105,6 +105,19 @@ async fn a_process_that_does_not_stay_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker Engine 26 and pack"]
+async fn a_builder_whose_registry_does_not_answer() {
+    // Nobody listens at the first port.
+    let manifest = json!({ "stack": "localhost:1/none/builder:1" }).to_string();
+    broken(
+        "builder-not-fetched",
+        "an app whose builder lies nowhere",
+        &[("Procfile", SERVES), ("app.json", &manifest)],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Docker Engine 26 and pack"]
 async fn a_source_for_which_there_is_no_buildpack() {
     broken(
         "no-buildpack-fits",

@@ -189,6 +189,14 @@ const KNOWN: &[Known] = &[
         next: "check the name under `stack` in `app.json` or `builder` in the config file",
     },
     Known {
+        name: "builder-not-fetched",
+        phases: &[Build],
+        signs: &[&["image build failed"]],
+        log: &["failed to fetch builder image", "failed to fetch run image"],
+        says: "could not fetch the builder or its run image",
+        next: "the end of `packhorse build logs` names the image and the reason: check the name under `stack` in `app.json`, the network, and the login to its registry",
+    },
+    Known {
         name: "image-build-failed",
         phases: &[Build],
         signs: &[&["image build failed", "cannot build here"]],
