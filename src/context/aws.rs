@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
+
 use super::client::{AppAccess, Home};
 use super::no_docker::NoDocker;
 use super::orchestrators::{Orchestrators, clients, lanes, variable};
@@ -35,7 +37,6 @@ use crate::ports::image_builder::ImageBuilder;
 use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
 use crate::ui::{CliError, ErrorKind};
-use clap::ValueEnum as _;
 
 /// How often to ask a place that sends no events.
 pub(super) const BETWEEN: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::super::labels::{BUILD, PROCESS, REPLICA, REVISION, ROLE_SERVICE, ROLE_TASK};
-use super::{ContainerPlace, build_of};
+use super::{ContainerPlace, SCHEDULER, build_of};
 use crate::domain::formation::{Formation, Size};
 use crate::domain::lane::{LaneKey, OUT_OF_MEMORY, ServicesState};
 use crate::domain::launch::{Launch, WEB_PORT as PORT};
@@ -103,7 +103,7 @@ impl ContainerPlace {
                     services: services.clone(),
                     launcher: formation.plan.launcher,
                     scheduler: Some(formation.plan.image.clone()),
-                    scheduler_size: Some(formation.scaling.of("scheduler").size),
+                    scheduler_size: Some(formation.scaling.of(SCHEDULER).size),
                     scheduled_tasks: formation.scheduled_tasks.clone(),
                     ..order.clone()
                 };
@@ -192,11 +192,7 @@ impl ContainerPlace {
     }
 
     async fn start_service(&self, container: &ContainerSpec) -> Result<(), Failure> {
-        match self.engine.create(container).await {
-            // Made by an earlier attempt, or by somebody else at the same time.
-            Ok(()) | Err(Failure::Conflict { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
+        self.make_once(container).await?;
         match self.engine.container(&container.name).await?.map(|container| container.state) {
             Some(ContainerState::Created { .. }) => self.begin(container).await,
             _ => Ok(()),
