@@ -4,7 +4,7 @@
 //! containerd and every `gzip` read. Blocks are cut at fixed places, so equal archives are equal when compressed too. A
 //! gzip member tells its own length in an extra field (RFC 1952, 2.3.1.1), by which [`super::unpack`] reads it at once.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -46,7 +46,8 @@ pub(super) const MEMBER_TAIL: usize = 8;
 /// The level of both: more costs much time for few bytes.
 const LEVEL: i32 = 1;
 
-/// One thread per core that compresses whatever layer has a block ready.
+/// One thread per core that compresses whatever layer has a block ready: the layer that was begun first, so that layers end one after the
+/// other, and not all at the end.
 pub struct CompressorPool {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
@@ -70,7 +71,9 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    /// By the layer's turn, then in the order in which they came.
+    jobs: BTreeMap<(u64, u64), Job>,
+    taken: u64,
     closed: bool,
 }
 
@@ -98,11 +101,13 @@ impl CompressorPool {
         self.threads.len()
     }
 
-    /// Has `block` compressed. Callers bound how many they have under way.
-    pub(super) fn compress(&self, block: Arc<Vec<u8>>, compression: Compression) -> Compressed {
+    /// Has `block` compressed, after those of layers whose `turn` is lower. Callers bound how many they have under way.
+    pub(super) fn compress(&self, turn: u64, block: Arc<Vec<u8>>, compression: Compression) -> Compressed {
         let (done, compressed) = sync_channel(1);
         let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.jobs.push_back(Job { block, compression, done });
+        let key = (turn, state.taken);
+        state.taken += 1;
+        state.jobs.insert(key, Job { block, compression, done });
         drop(state);
         self.queue.filled.notify_one();
         compressed
@@ -151,7 +156,7 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((_, job)) = state.jobs.pop_first() {
                 return Some(job);
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -212,7 +217,7 @@ mod tests {
     fn members(compression: Compression, blocks: &[Vec<u8>]) -> Vec<u8> {
         let pool = CompressorPool::new(3).unwrap();
         let under_way: Vec<_> =
-            blocks.iter().map(|block| pool.compress(Arc::new(block.clone()), compression)).collect();
+            blocks.iter().map(|block| pool.compress(0, Arc::new(block.clone()), compression)).collect();
         under_way.into_iter().flat_map(|block| block.recv().unwrap().unwrap().to_vec()).collect()
     }
 
@@ -232,7 +237,8 @@ mod tests {
     #[test]
     fn a_pool_that_ends_leaves_nobody_waiting() {
         let pool = CompressorPool::new(1).unwrap();
-        let under_way: Vec<_> = (0..50).map(|_| pool.compress(Arc::new(vec![1; BLOCK]), Compression::Gzip)).collect();
+        let under_way: Vec<_> =
+            (0..50).map(|turn| pool.compress(turn, Arc::new(vec![1; BLOCK]), Compression::Gzip)).collect();
         drop(pool);
         for block in under_way {
             let _ = block.recv();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -60,6 +60,8 @@ pub struct Packer {
     folder: PathBuf,
     compression: Compression,
     stop: Arc<AtomicBool>,
+    /// How many layers were begun.
+    begun: AtomicU64,
     spare: Mutex<Vec<Vec<u8>>>,
     /// How many more bytes may be kept.
     room: Arc<AtomicUsize>,
@@ -71,7 +73,8 @@ impl Packer {
     pub fn new(folder: impl Into<PathBuf>, compression: Compression) -> Result<Self, LayerError> {
         let pool = CompressorPool::on_all_cores().map_err(LayerError::Uncompressed)?;
         let (folder, stop, room) = (folder.into(), Arc::default(), Arc::new(AtomicUsize::new(ROOM)));
-        Ok(Self { pool, folder, compression, stop, spare: Mutex::default(), room, memory: None })
+        let (begun, spare) = (AtomicU64::default(), Mutex::default());
+        Ok(Self { pool, folder, compression, stop, begun, spare, room, memory: None })
     }
 
     /// Remembers in a file what layers became, for later builds; one file for each kind of compression.
@@ -143,6 +146,7 @@ impl Packer {
         entries: impl Iterator<Item = Result<LayerEntry, LayerError>>,
     ) -> Result<Layer, LayerError> {
         let Spool { file, path, progress, archive: copy } = spool;
+        let turn = self.begun.fetch_add(1, Ordering::Relaxed);
         // Enough that no core waits while one block is slow.
         let under_way = 2 * self.pool.threads() + 2;
         let (archive, (size, digest)) = thread::scope(|scope| {
@@ -154,7 +158,7 @@ impl Packer {
                     if let Some(copy) = &copy {
                         copy.add(&block);
                     }
-                    members.send(self.pool.compress(block, self.compression))
+                    members.send(self.pool.compress(turn, block, self.compression))
                 };
                 kept.try_for_each(compress).map_err(|_| ended_early()).map(|()| digest)
             } else {
@@ -168,7 +172,7 @@ impl Packer {
                         self.give_back(block);
                     })
                 });
-                let size = self.cut(entries, |block| self.hand_on(block, &blocks, &members));
+                let size = self.cut(entries, |block| self.hand_on(turn, block, &blocks, &members));
                 drop(blocks);
                 let diff_id = hasher.join().map_err(|_| ended_early())?;
                 size.map(|size| ArchiveDigest { diff_id, size })
@@ -198,11 +202,12 @@ impl Packer {
 
     fn hand_on(
         &self,
+        turn: u64,
         block: Arc<Vec<u8>>,
         blocks: &SyncSender<Arc<Vec<u8>>>,
         members: &SyncSender<Compressed>,
     ) -> Result<(), LayerError> {
-        let member = self.pool.compress(Arc::clone(&block), self.compression);
+        let member = self.pool.compress(turn, Arc::clone(&block), self.compression);
         blocks.send(block).map_err(|_| ended_early())?;
         members.send(member).map_err(|_| ended_early())
     }

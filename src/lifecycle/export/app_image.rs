@@ -192,7 +192,11 @@ fn buildpack_part(
     if layer.has_contents {
         let known = before.map_or("", |before| before.sha.as_str());
         let job = layers::of_folder(export, layer.path.clone(), &name, &created_by, known);
-        return Ok(Part::Made(Job { cached: file.cache, ..job }));
+        let folders = export.site.folders;
+        // One behind a link is somebody else's.
+        let is_its_own = folders.resolve(&layer.path).ok() == folders.layers.to_host(&layer.path);
+        let spent = (is_its_own && !file.cache).then(|| layer.path.clone());
+        return Ok(Part::Made(Job { cached: file.cache, spent, ..job }));
     }
     if file.cache {
         return Err(ExportError::NothingToCache(name));
@@ -220,20 +224,34 @@ fn buildpack_metadata(
     BuildpackMetadata { key: member.id.to_string(), version: member.version.clone(), layers, store }
 }
 
-/// Brings a layer to where the image goes. Whatever is known is tried first, for the least work: one that nobody touched since it was
-/// restored, then one whose digest is known, else it is made.
+/// Brings a layer to where the image goes, and has its folder removed where nobody needs it any more.
 async fn place(export: &Export<'_>, part: Part) -> Result<Placed, ExportError> {
-    let Job { name, created_by, known, untouched, cached, entries } = match part {
+    match part {
         Part::Kept { name, created_by, sha } => {
             let kept = match sha.parse() {
                 Ok(diff_id) => take_over(export, &diff_id).await?.map(|descriptor| (diff_id, descriptor)),
                 Err(_) => None,
             };
             let (diff_id, descriptor) = kept.ok_or_else(|| ExportError::NothingToReuse(name.clone()))?;
-            return Ok(Placed { name: Some(name), created_by, diff_id, descriptor, reused: true, made: None });
+            Ok(Placed { name: Some(name), created_by, diff_id, descriptor, reused: true, made: None })
         }
-        Part::Made(job) => job,
-    };
+        Part::Made(mut job) => {
+            let spent = job.spent.take();
+            let placed = make(export, job).await?;
+            if let Some(folder) = spent {
+                // While other layers are made. Whatever is left of it goes with all other folders of the build.
+                let folders = export.site.folders.clone();
+                tokio::task::spawn_blocking(move || folders.remove(&folder));
+            }
+            Ok(placed)
+        }
+    }
+}
+
+/// Whatever is known of a layer is tried first, for the least work: one that nobody touched since it was restored, then one whose digest
+/// is known, else it is made.
+async fn make(export: &Export<'_>, job: Job) -> Result<Placed, ExportError> {
+    let Job { name, created_by, known, untouched, cached, spent: _, entries } = job;
     let reused = |diff_id: &Digest| known.iter().any(|sha| sha == diff_id.as_str());
     if let Some(diff_id) = untouched
         && let Some(descriptor) = take_over(export, &diff_id).await?

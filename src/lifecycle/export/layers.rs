@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) untouched: Option<Digest>,
     /// Whether the cache is to have it too.
     pub(super) cached: bool,
+    /// The folder that nobody needs once the layer is in the image.
+    pub(super) spent: Option<PathBuf>,
     /// Makes the entries; may be asked several times.
     pub(super) entries: Box<dyn Fn() -> Entries + Send + Sync>,
 }
@@ -48,6 +50,7 @@ pub(super) fn of_folder(export: &Export<'_>, path: PathBuf, name: &str, created_
         known: vec![known.to_owned()],
         untouched: export.looked.untouched(&folder.path).cloned(),
         cached: false,
+        spent: None,
         entries: Box::new(move || Box::new(folder.entries())),
     }
 }
@@ -70,6 +73,7 @@ pub(super) fn of_app(export: &Export<'_>) -> Result<Vec<Job>, ExportError> {
             known: known.clone(),
             untouched: None,
             cached: false,
+            spent: None,
             entries: Box::new(move || layer.entries()),
         }
     };
@@ -90,6 +94,7 @@ pub(super) fn of_launcher(export: &Export<'_>) -> Job {
         known: vec![export.previous_layers.launcher.sha.clone()],
         untouched: None,
         cached: false,
+        spent: None,
         entries: Box::new(entries),
     }
 }
@@ -114,6 +119,7 @@ pub(super) fn of_process_types(export: &Export<'_>, processes: &[Process]) -> Re
         known: vec![export.previous_layers.process_types.sha.clone()],
         untouched: None,
         cached: false,
+        spent: None,
         entries: Box::new(entries),
     })
 }

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use super::remove::remove;
 
 /// How often a path is looked up again when something else moved meanwhile.
 const LOOKUPS: usize = 100;
@@ -109,46 +111,6 @@ pub(super) fn from_root(path: &Path) -> Option<PathBuf> {
     Some(clean)
 }
 
-/// Removes `name` from a folder, with all that is below, whatever modes folders have.
-pub(super) fn remove(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // POSIX says EPERM of a folder, Linux says EISDIR.
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty())?;
-            rustix::fs::openat(folder, name, flags, Mode::empty())?
-        }
-        result => result?,
-    };
-    if let Err(error) = clear(inner.as_fd(), |_| true) {
-        if error.kind() != io::ErrorKind::PermissionDenied {
-            return Err(error);
-        }
-        rustix::fs::fchmod(&inner, Mode::RWXU)?;
-        clear(inner.as_fd(), |_| true)?;
-    }
-    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
-}
-
-/// Removes those entries of a folder that `unwanted` names.
-pub(super) fn clear(folder: BorrowedFd<'_>, unwanted: impl Fn(&OsStr) -> bool) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." && unwanted(name) {
-            names.push(name.to_owned());
-        }
-    }
-    names.iter().try_for_each(|name| remove(folder, name))
-}
-
 /// Tells whether this is a folder.
 pub(super) fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
@@ -157,7 +119,7 @@ pub(super) fn is_folder(stat: &Stat) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -185,20 +147,5 @@ mod tests {
         assert_eq!(from_root(Path::new("/a/./b")), Some(PathBuf::from("a/b")));
         assert_eq!(from_root(Path::new("./")), Some(PathBuf::new()));
         assert_eq!(from_root(Path::new("a/../../b")), None);
-    }
-
-    #[test]
-    fn folders_that_nobody_may_enter_are_removed_too() {
-        let top = tempfile::tempdir().unwrap();
-        let closed = top.path().join("a/closed");
-        fs::create_dir_all(closed.join("in")).unwrap();
-        fs::write(closed.join("in/file"), "").unwrap();
-        symlink("/etc", closed.join("link")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-        let folder = Inside::new(top.path()).unwrap();
-        remove(folder.root.as_fd(), OsStr::new("a")).unwrap();
-        remove(folder.root.as_fd(), OsStr::new("never")).unwrap();
-        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
-        assert!(Path::new("/etc").is_dir());
     }
 }

@@ -4,6 +4,7 @@ mod error;
 mod inside;
 mod limits;
 mod prepare;
+mod remove;
 mod unpack;
 
 #[cfg(test)]
@@ -308,7 +309,7 @@ pub(super) fn remove_path(path: &Path) -> io::Result<()> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    inside::remove(File::open(above)?.as_fd(), name)
+    remove::remove(File::open(above)?.as_fd(), name)
 }
 
 /// Removes what killed processes left: what is in the making while nobody holds its lock.

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
-use super::inside::{Inside, Place, clear, from_root, is_folder};
+use super::inside::{Inside, Place, from_root, is_folder};
 use super::limits::Watched;
+use super::remove::{clear, remove};
 
 /// The longest name or set of PAX records that is read into memory.
 const LONGEST_EXTENSION: u64 = 1 << 20;
@@ -236,7 +237,7 @@ impl Unpacking<'_> {
         if hidden.starts_with(WHITEOUT) || self.seen.contains(&above.join(OsStr::from_bytes(hidden))) {
             return Ok(());
         }
-        super::inside::remove(folder.as_fd(), OsStr::from_bytes(hidden))
+        remove(folder.as_fd(), OsStr::from_bytes(hidden))
     }
 
     fn folder<R: Read>(&self, place: &Place<'_>, entry: &Entry<'_, R>, ahead: &Extensions) -> io::Result<()> {
