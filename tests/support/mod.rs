@@ -40,4 +40,5 @@ pub(crate) mod step;
 #[cfg(feature = "aws")]
 pub(crate) mod sts;
 pub(crate) mod suite;
+pub(crate) mod under;
 pub(crate) mod up;

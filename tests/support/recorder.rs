@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::http;
 use super::parts;
+use super::under::under;
 
 /// How long the engine may take to start and to stop.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -86,15 +87,8 @@ impl Recorder {
     /// Runs a program to its end.
     pub(crate) fn record(&mut self, command: &Command) -> Output {
         self.runs += 1;
-        let mut recorded = traced(&self.folder.path().join(format!("run-{}.log", self.runs)).display().to_string());
-        recorded.arg(command.get_program()).args(command.get_args()).env_clear();
-        for (name, value) in command.get_envs() {
-            recorded.env(name, value.unwrap());
-        }
-        if let Some(folder) = command.get_current_dir() {
-            recorded.current_dir(folder);
-        }
-        recorded.output().unwrap()
+        let log = self.folder.path().join(format!("run-{}.log", self.runs));
+        under(traced(&log.display().to_string()), command).output().unwrap()
     }
 
     /// The folders in which the engine keeps what it has: images, volumes, containers, and their state while they run.
