@@ -109,13 +109,8 @@ impl Step {
             (Action::RemoveReviewApp { .. }, ActionResult::Gone | ActionResult::Refused { .. }) => {
                 self.lane.removal = None;
             }
-            (
-                Action::StopTask { .. }
-                | Action::StopBuild { .. }
-                | Action::KeepLog { .. }
-                | Action::RemoveReviewApp { .. },
-                _,
-            ) => {}
+            (Action::StopTask { task }, _) => self.stop_ordered(&task),
+            (Action::StopBuild { .. } | Action::KeepLog { .. } | Action::RemoveReviewApp { .. }, _) => {}
         }
         Ok(())
     }

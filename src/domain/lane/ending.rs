@@ -7,7 +7,7 @@ use super::decide::{Irrelevant, Step};
 use super::phase::Phase;
 use super::removal::Removal;
 use super::state::{Build, Lane};
-use super::task::TaskState;
+use super::task::{TaskKey, TaskState};
 use crate::domain::names::{BuildNumber, EpochSeconds};
 
 /// Seconds after which a task that was told to stop no longer holds the lane's turn: longer than an orchestrator that was held up
@@ -117,7 +117,7 @@ impl Step {
         let passed = |due: Option<EpochSeconds>| due.is_some_and(|due| due <= now);
         let mut due = passed(self.lane.converge_at);
         if passed(self.lane.draining_due()) {
-            self.lane.draining = None;
+            self.stop_draining();
             due = true;
         }
         if passed(self.lane.rollback_due())
@@ -185,6 +185,22 @@ impl Step {
             }
         }
         true
+    }
+
+    /// Gives the turn free that a stopped task has, though nobody saw it gone. Not before it was told to stop: an orchestrator that comes
+    /// to it late would start the next one beside it.
+    fn stop_draining(&mut self) {
+        let Some((task, _)) = self.lane.draining.take() else { return };
+        let is_told = !self.lane.owed.values().any(|action| *action == Action::StopTask { task: task.clone() });
+        self.lane.draining = (!is_told).then_some((task, self.now));
+    }
+
+    /// A task was told to stop: from now on it has the time that this takes.
+    pub(super) fn stop_ordered(&mut self, key: &TaskKey) {
+        let now = self.now;
+        if let Some((_, since)) = self.lane.draining.as_mut().filter(|(draining, _)| draining == key) {
+            *since = now;
+        }
     }
 
     /// Services that did not come to rest may still do so: they are told once more what is to run.

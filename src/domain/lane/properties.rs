@@ -218,10 +218,14 @@ proptest! {
 
     #[test]
     fn at_most_one_build_releases_or_deploys(lane in lanes(), draws in draws(120)) {
-        walk(lane, &draws, |_, event, after| {
+        walk(lane, &draws, |before, event, after| {
             let turns = after.builds.values().filter(|build| build.has_turn()).count();
             assert!(turns <= 1, "{event:?}");
             assert!(turns == 0 || after.draining.is_none(), "{event:?}: a turn was given while a task may still run");
+            if let (Some((task, _)), None, Event::Tick) = (&before.draining, &after.draining, event) {
+                let stop = Action::StopTask { task: task.clone() };
+                assert!(!before.owed.values().any(|action| *action == stop), "a task that was never told to stop is thought gone");
+            }
         });
     }
 

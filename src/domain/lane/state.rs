@@ -149,7 +149,7 @@ pub struct Lane {
     /// When the pull request was closed that was opened again since: a build that began by then never counts any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_before: Option<EpochSeconds>,
-    /// A task that was told to stop and may still run; it keeps the lane's turn until it is seen gone.
+    /// A task that was told to stop and may still run, and since when; it keeps the lane's turn until it is seen gone.
     pub draining: Option<(TaskKey, EpochSeconds)>,
     /// What the app's owner chose.
     #[serde(default, skip_serializing_if = "is_default")]
