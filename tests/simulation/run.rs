@@ -60,23 +60,27 @@ enum Said {
 pub(super) fn run(seed: u64) -> Result<Outcome, String> {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed);
     let review_app = rng.u8(..4) == 0;
-    let closes = review_app && rng.bool();
-    let world = World::new(seed, review_app);
+    let closes = review_app && rng.u8(..4) > 0;
+    // How often in a hundred steps an older build is wanted back.
+    let regrets = if rng.u8(..4) == 0 { 10 } else { 1 };
+    // Mostly builds crowd; else each has come to its end before the next begins.
+    let pace = if rng.u8(..4) == 0 { 10 } else { 1 };
+    let world = World::new(seed, review_app, pace);
     let orchestrator = orchestrator(&world);
     let key = world.state().lane.0.key.clone();
     let mut run = Run { world, orchestrator, key, rng, actors: Vec::new(), due: Vec::new(), told: 0, crashes: 0 };
     run.told = run.world.state().now;
     for _ in 0..run.rng.u32(50..150) {
-        run.pass_time();
+        run.pass_time(pace);
         run.tell();
-        if closes && run.rng.u8(..60) == 0 {
+        if closes && run.rng.u8(..50) == 0 {
             let at = EpochSeconds(run.world.state().now);
             run.world.state().closes.push(at.0);
             run.send(&[Event::PullRequestClosed { at }], 1);
         }
         run.change_settings();
         run.deliver();
-        run.begin_others();
+        run.begin_others(regrets);
         run.poll_some();
     }
     run.come_to_rest()?;
@@ -102,8 +106,8 @@ fn orchestrator(world: &World) -> Arc<Orchestrator> {
 
 impl Run {
     /// Mostly seconds, sometimes an hour in which nobody does anything.
-    fn pass_time(&mut self) {
-        let passed = if self.rng.u8(..150) == 0 { self.rng.u64(..6000) } else { self.rng.u64(..16) };
+    fn pass_time(&mut self, pace: u64) {
+        let passed = if self.rng.u8(..150) == 0 { self.rng.u64(..6000) } else { self.rng.u64(..16 * pace) };
         let mut state = self.world.state();
         state.now += passed;
         let now = state.now;
@@ -135,8 +139,12 @@ impl Run {
         let just = |moment: u64| moment > since && moment <= now;
         let scripts: Vec<_> = {
             let state = self.world.state();
-            let ended = |number| state.killed.get(number).copied();
-            state.scripts.iter().map(|(number, script)| (*number, script.clone(), ended(number))).collect()
+            let with_end =
+                state.scripts.iter().map(|(number, script)| (number, script, state.killed.get(number).copied()));
+            let news = with_end.filter(|(_, script, killed)| {
+                just(script.started) || just(script.built) || just(killed.unwrap_or(script.ended))
+            });
+            news.map(|(number, script, killed)| (*number, script.clone(), killed)).collect()
         };
         for (number, script, killed) in scripts {
             if just(script.started) {
@@ -201,7 +209,7 @@ impl Run {
     }
 
     /// Sweeps, searches and people come when they like.
-    fn begin_others(&mut self) {
+    fn begin_others(&mut self, regrets: u8) {
         let orchestrator = self.orchestrator.clone();
         match self.rng.u8(..100) {
             0..9 => self.begin(async move {
@@ -213,7 +221,7 @@ impl Run {
                     let _ = orchestrator.search(&key.app, std::slice::from_ref(&key)).await;
                 });
             }
-            10 => {
+            drawn if (10..10 + regrets).contains(&drawn) => {
                 let state = self.world.state();
                 let now = state.now;
                 let older: Vec<BuildNumber> =

@@ -20,7 +20,7 @@ impl BuildService {
         let known = Arc::clone(&builds);
         let server = LyingServer::start(move |asked| {
             let input: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
-            let known = known.lock().unwrap();
+            let mut known = known.lock().unwrap();
             let reply = |status: u16, answer: &Value| {
                 Reply::new(status).header("content-type", "application/x-amz-json-1.1").body(answer.to_string())
             };
@@ -45,6 +45,16 @@ impl BuildService {
                     }
                     let ids: Vec<&Value> = own.iter().take(100).map(|build| &build["id"]).collect();
                     reply(200, &json!({ "ids": ids }))
+                }
+                Some("StartBuild") => {
+                    let own = known.values().filter(|build| build["projectName"] == input["projectName"]);
+                    let Some(newest) = own.max_by_key(|build| build["buildNumber"].as_u64()).cloned() else {
+                        let missing = json!({ "__type": "ResourceNotFoundException", "message": "no such project" });
+                        return reply(400, &missing);
+                    };
+                    let begun = begun_after(&newest);
+                    known.insert(begun["id"].as_str().unwrap().to_owned(), begun.clone());
+                    reply(200, &json!({ "build": begun }))
                 }
                 // What has ended stays as it is.
                 Some("StopBuild") => match known.get(input["id"].as_str().unwrap_or_default()) {
@@ -89,4 +99,21 @@ impl BuildService {
         described["id"] = id.clone().into();
         self.builds.lock().unwrap().insert(id, described);
     }
+}
+
+/// The next build of a project, as CodeBuild describes it when it has just begun.
+fn begun_after(newest: &Value) -> Value {
+    let number = newest["buildNumber"].as_u64().unwrap() + 1;
+    let mut begun = newest.clone();
+    for name in ["id", "arn"] {
+        begun[name] = format!("{}-{number}", newest[name].as_str().unwrap()).into();
+    }
+    begun["buildNumber"] = number.into();
+    begun["buildStatus"] = "IN_PROGRESS".into();
+    begun["buildComplete"] = false.into();
+    begun["currentPhase"] = "QUEUED".into();
+    for name in ["endTime", "phases", "logs"] {
+        begun.as_object_mut().unwrap().remove(name);
+    }
+    begun
 }

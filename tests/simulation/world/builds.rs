@@ -28,8 +28,8 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    pub(super) fn draw(rng: &mut fastrand::Rng, number: u64) -> Self {
-        let started = 1_000_000 + number * rng.u64(5..200);
+    pub(super) fn draw(rng: &mut fastrand::Rng, number: u64, pace: u64) -> Self {
+        let started = 1_000_000 + pace * number * rng.u64(5..200);
         let built = started + rng.u64(20..200);
         let tested = built + rng.u64(5..200);
         let fails_in = match rng.u8(..10) {

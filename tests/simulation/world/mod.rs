@@ -78,10 +78,11 @@ impl Future for Pause {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, review_app: bool) -> Self {
+    /// `pace` is how many times more lies between builds than their own speed makes likely.
+    pub(super) fn new(seed: u64, review_app: bool, pace: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let scripts =
-            (1..=rng.u64(1..=4)).map(|number| (BuildNumber(number), Script::draw(&mut rng, number))).collect();
+            (1..=rng.u64(1..=4)).map(|number| (BuildNumber(number), Script::draw(&mut rng, number, pace))).collect();
         let pull_request = review_app.then(|| "12".parse().unwrap());
         let mut lane = Lane::new(LaneKey { app: "shop".parse().unwrap(), pull_request });
         let superseding = [Superseding::Finish, Superseding::Cancel, Superseding::ReplacePending][rng.usize(..3)];

@@ -160,7 +160,7 @@ impl Place for World {
             if !task.is_known(now) {
                 return Ok(if state.rng.bool() { TaskStatus::Unknown } else { TaskStatus::NeverRequested });
             }
-            if task.stopped.is_some() {
+            if task.stopped.is_some_and(|at| at <= now) {
                 return Ok(TaskStatus::Exited { code: 143, reason: None, log: None });
             }
             let starting = now < task.requested + (task.ends - task.requested) / 4;
@@ -188,10 +188,12 @@ impl Place for World {
     async fn stop_task(&self, _: &LaneKey, key: &TaskKey) -> Result<(), Failure> {
         self.call("stop a task", |state| {
             let now = state.now;
+            // Its command is asked first, and killed after two minutes at most.
+            let grace = state.rng.u64(..120);
             if let Some(task) = state.tasks.get_mut(key)
-                && now < task.over()
+                && now + grace < task.over()
             {
-                task.stopped = Some(now);
+                task.stopped = Some(now + grace);
             }
             Ok(())
         })
