@@ -300,6 +300,9 @@ async fn a_broken_release_is_explained_and_taken_away_and_the_one_before_runs_on
     let mute = plan(3, SHELL_IMAGE, &[("web", "echo thinking; exec tail -f /dev/null")]);
     bench.place.update_services(&bench.lane, &formation_of(3, mute)).await.unwrap();
     assert_eq!(bench.place.services(&bench.lane, BuildNumber(3)).await.unwrap(), None);
+    while !docker(&["logs", &bench.container("web-3")]).contains("thinking") {
+        std::thread::yield_now();
+    }
     bench.clock.advance(61);
     let ServicesState::Failed { cause } = bench.outcome(3).await else { panic!("it is healthy") };
     assert!(cause.contains("did not answer on port 8080") && cause.contains("thinking"), "{cause}");
