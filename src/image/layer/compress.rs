@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn layer_that_was_begun_first_comes_first_and_its_blocks_in_order() {
+        let pool = CompressorPool { queue: Arc::default(), threads: Vec::new() };
+        let blocks = [(1, b'c'), (0, b'a'), (1, b'd'), (0, b'b')];
+        let compress = |(turn, byte)| pool.compress(turn, Arc::new(vec![byte]), Compression::Gzip);
+        let _under_way: Vec<_> = blocks.into_iter().map(compress).collect();
+        let taken: Vec<u8> = blocks.iter().map(|_| pool.queue.next().unwrap().block[0]).collect();
+        assert_eq!(taken, b"abcd");
+    }
+
+    #[test]
     fn a_pool_that_ends_leaves_nobody_waiting() {
         let pool = CompressorPool::new(1).unwrap();
         let under_way: Vec<_> =
