@@ -36,7 +36,7 @@ need() { command -v "$1" >/dev/null || die "$1 is not installed: $2"; }
 need_root() { [ "$(id -u)" = 0 ] || die "$1 must be run as root"; }
 
 # version_at_least WANTED FOUND
-version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
+version_at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | sed -n 1p)" = "$1" ]; }
 
 # key OF: the digest of what is on stdin.
 key() { sha256sum | cut -c1-64; }
