@@ -34,7 +34,7 @@ use metadata::{Metadata, Platform};
 use process::Selection;
 
 fn main() -> ExitCode {
-    system::end_at_closed_pipes();
+    system::heed_signals();
     let Err(failure) = launch();
     failure.show();
     ExitCode::from(failure.code())

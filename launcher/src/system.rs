@@ -12,10 +12,17 @@ use std::ptr;
 
 use crate::environment::Variables;
 
-/// Lets a closed pipe end this process and what it becomes, as usual; Rust's start-up code lets such writes fail instead.
-pub fn end_at_closed_pipes() {
-    // SAFETY: no handler is set, and nothing else in this process cares for the signal.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Signals that stay ignored in this process and what it becomes, where its caller has them ignored. Go's runtime handles all others, and
+/// a handled signal has its usual effect in what the process becomes. It leaves 32 to 34 to C libraries.
+const STAY_IGNORED: [libc::c_int; 9] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGCONT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, 32, 33, 34];
+
+/// Gives ignored signals their usual effect, as the Go launcher does: also a closed pipe, which Rust's start-up code has ignored.
+pub fn heed_signals() {
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| !STAY_IGNORED.contains(signal)) {
+        // SAFETY: no handler is set in this process. Of numbers that nobody may change the system says so and does nothing.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// A program with its arguments and variables, as the kernel takes them.

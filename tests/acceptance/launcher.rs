@@ -89,12 +89,22 @@ struct Call {
     variables: BTreeMap<&'static str, OsString>,
     /// Whether the launcher finds its file descriptor 3 taken.
     descriptor_3: bool,
+    /// Whether its caller has every signal ignored.
+    ignoring: bool,
 }
 
 /// A call of the process `web`, by its link.
 fn web(what: &'static str, contents: Contents) -> Call {
     let variables = BTreeMap::new();
-    Call { what, contents, name: "/cnb/process/web", arguments: Vec::new(), variables, descriptor_3: false }
+    Call {
+        what,
+        contents,
+        name: "/cnb/process/web",
+        arguments: Vec::new(),
+        variables,
+        descriptor_3: false,
+        ignoring: false,
+    }
 }
 
 /// A call of the launcher itself, with a command of the user.
@@ -117,10 +127,15 @@ impl Call {
         self
     }
 
+    fn ignoring(self) -> Self {
+        Self { ignoring: true, ..self }
+    }
+
     fn of(&self, launcher: &Path) -> Seen {
         // Bash gives the program any name, and keeps a descriptor open for it.
         let taken = if self.descriptor_3 { "exec 3</dev/null; " } else { "" };
-        let script = format!("{taken}exec -a \"$0\" \"$@\"");
+        let ignored = if self.ignoring { "for s in {1..31} {34..64}; do trap '' $s; done; " } else { "" };
+        let script = format!("{ignored}{taken}exec -a \"$0\" \"$@\"");
         let mut command = Command::new("/bin/bash");
         command.args(["-c", &script, self.name]).arg(launcher).args(&self.arguments);
         command
@@ -235,6 +250,11 @@ fn processes_and_arguments_are_those_of_the_go_launcher() {
             0,
         ),
         (user("signals", Contents::new(SHOW), &["--", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"]), 0),
+        (
+            user("ignored signals", Contents::new(SHOW), &["--", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"])
+                .ignoring(),
+            0,
+        ),
         (user("signals in a shell", Contents::new(SHOW), &["grep -E 'Sig(Ign|Blk)' /proc/self/status"]), 0),
         (user("an empty command", Contents::new(SHOW), &[""]), 0),
         (user("an empty direct command", Contents::new(SHOW), &["--", ""]), 82),
