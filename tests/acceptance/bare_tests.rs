@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use packhorse::adapters::bare_tests::{AddonProcesses, BareTestBed, Place};
 use packhorse::adapters::process::Stop;
@@ -16,48 +15,16 @@ use packhorse::adapters::sandbox::account::Account;
 use packhorse::domain::manifest::AddonKind;
 use packhorse::image::credentials::Anonymous;
 use packhorse::image::{RegistryClient, RegistryOptions};
-use packhorse::ports::test_bed::{AddonRequest, TestBed as _, TestBedError, TestEnvironment, TestRun};
-use tokio::sync::OnceCell;
+use packhorse::ports::test_bed::{AddonRequest, TestBed, TestBedError, TestEnvironment, TestRun};
 
-use crate::support::app::app;
-use crate::support::docker::random_name;
+use crate::contract::test_bed::{self, Bench as _};
 use crate::support::heard::Heard;
 use crate::support::parts;
 use crate::support::sandbox::{again_as_user, again_in_the_builder_with, processes_with, program};
+use crate::support::tested_app::{IMAGE, image, tests_of};
 
-/// Names the image where a test runs again somewhere else.
-const IMAGE: &str = "BARE_TEST_IMAGE";
 /// The path in which programs are looked for.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// An app image in the registry, made once for all tests of a run.
-async fn image() -> String {
-    static MADE: OnceCell<String> = OnceCell::const_new();
-    if let Ok(image) = std::env::var(IMAGE) {
-        return image;
-    }
-    MADE.get_or_init(|| async {
-        let app = app("web: exec sleep 1000\n");
-        fs::write(app.path().join(".profile"), "export FROM_PROFILE=yes\n").unwrap();
-        let name = format!("{}/{}", parts::registry(), random_name("ph-bare"));
-        let output = Command::new(env!("CARGO_BIN_EXE_packhorse"))
-            .args(["image", "build", "--engine", "pack", "--publish", "--json", "--tag", &format!("{name}:1")])
-            .args(["--builder", &parts::builder()])
-            .current_dir(app.path())
-            .env("DOCKER_HOST", parts::docker())
-            .env("PACKHORSE_PACK", parts::pack())
-            .env("PACKHORSE_BUILD_NETWORK", "host")
-            .env("PACKHORSE_LIFECYCLE_IMAGE", parts::builder())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let result: serde_json::Value = serde_json::from_str(text.lines().next_back().unwrap()).unwrap();
-        format!("{name}@{}", result["digest"].as_str().unwrap())
-    })
-    .await
-    .clone()
-}
 
 /// A bed and what belongs to it.
 struct Bench {
@@ -97,24 +64,19 @@ impl Bench {
     fn another(&self, path: &str) -> BareTestBed {
         bed(&self.place, self.base.path(), path, self.user, &Stop::default())
     }
+}
 
-    fn run(&self, command: &str) -> TestRun {
-        TestRun {
-            build_id: "shop:6b0e7c1a".to_owned(),
-            image: self.image.clone(),
-            command: command.to_owned(),
-            launcher: true,
-            env: BTreeMap::from([("GIVEN".to_owned(), "two\nlines".into())]),
-            limit: Duration::from_mins(1),
-        }
+impl test_bed::Bench for Bench {
+    fn bed(&self) -> &dyn TestBed {
+        &self.bed
     }
 
-    async fn lines(&self, command: &str) -> Vec<String> {
-        let heard = Heard::default();
-        let code = self.bed.run(&self.run(command), &heard).await.unwrap();
-        let lines = heard.taken();
-        assert_eq!(code, 0, "{lines:#?}");
-        lines
+    fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    fn run(&self, command: &str) -> TestRun {
+        tests_of("shop:6b0e7c1a", &self.image, command)
     }
 }
 
@@ -125,70 +87,15 @@ fn bed(place: &Place, base: &Path, path: &str, user: Option<(u32, u32)>, stop: &
     BareTestBed::new(place.clone(), program(), Arc::new(registry), addons, stop.clone())
 }
 
-/// The promises that hold in every place.
-async fn tests_have_the_images_variables_layers_and_profile_and_nothing_of_packhorse(bench: &Bench) {
-    let lines = bench
-        .lines(
-            "echo $FROM_PROFILE; echo \"$GIVEN\"; pwd; id -u; echo $HOME; cat Procfile; cat; \
-             ls /layers/config; echo '$HOME' >written && cat written; umask; grep NoNewPrivs /proc/self/status | tr -d '\\t'; \
-             env | grep -c -e ^PACKHORSE -e ^CARGO -e ^BARE; true",
-        )
-        .await;
+/// What places without Docker promise.
+async fn promises(bench: &Bench) {
+    let lines = bench.lines("id -u; echo $HOME; grep NoNewPrivs /proc/self/status | tr -d '\\t'").await;
     let (uid, home) = if bench.is_sandbox { ("1001", "/home/app") } else { ("1000", "/home/cnb") };
-    let expected = format!(
-        "yes\ntwo\nlines\n/workspace\n{uid}\n{home}\nweb: exec sleep 1000\nmetadata.toml\n$HOME\n0022\nNoNewPrivs:1\n0"
-    );
-    assert_eq!(lines.join("\n"), expected);
-}
-
-async fn each_run_begins_with_what_was_exported(bench: &Bench) {
-    // What buildpacks, or tests before, left beside it is not there.
-    for _ in 0..2 {
-        let lines = bench.lines("ls -A; ls /layers; touch left /layers/left; rm Procfile").await;
-        assert!(lines.contains(&"Procfile".to_owned()) && !lines.contains(&"left".to_owned()), "{lines:?}");
-    }
-}
-
-async fn each_way_to_end_is_told(bench: &Bench) {
-    let heard = Heard::default();
-    assert_eq!(bench.bed.run(&bench.run("echo \"a  b\"; echo c >&2; exit 7"), &heard).await.unwrap(), 7);
-    assert_eq!(heard.taken(), ["a  b", "c"]);
-    assert_eq!(bench.bed.run(&bench.run("kill -9 $$"), &Heard::default()).await.unwrap(), 137);
+    assert_eq!(lines, [uid, home, "NoNewPrivs:1"]);
     let unknown = TestRun { image: format!("{}/ph-nobody:1", parts::registry()), ..bench.run("true") };
     let refused = bench.bed.run(&unknown, &Heard::default()).await.unwrap_err();
     assert!(format!("{refused:?}").contains("NoImage"), "{refused:?}");
-}
-
-async fn tests_that_hang_say_goodbye_and_leave_nothing(bench: &Bench) {
-    let marker = format!("marker-{:016x}", fastrand::u64(..));
-    let hang = format!(
-        "trap 'echo bye; exit' TERM; setsid bash -c 'trap \"\" TERM; exec -a {marker} sleep 1000' </dev/null & \
-         mkfifo /tmp/f; until grep -q {marker} /proc/[0-9]*/cmdline; do :; done; echo begun; read line <>/tmp/f"
-    );
-    let heard = Heard::default();
-    let run = TestRun { limit: Duration::from_secs(2), ..bench.run(&hang) };
-    let ended = bench.bed.run(&run, &heard).await;
-    let lines = heard.taken();
-    assert!(matches!(ended, Err(TestBedError::TimedOut { seconds: 2 })), "{ended:?} {lines:?}");
-    // A shell may say meanwhile that it was asked.
-    assert_eq!((lines.first().unwrap().as_str(), lines.last().unwrap().as_str()), ("begun", "bye"), "{lines:?}");
-    assert_eq!(processes_with(&marker), Vec::<String>::new());
-}
-
-async fn tests_that_are_interrupted_end(bench: &Bench) {
-    let heard = Heard::stopping_at("begun", bench.stop.clone());
-    let run = bench.run("trap 'echo bye; exit 0' TERM; echo begun; rm -f /tmp/g; mkfifo /tmp/g; read line <>/tmp/g");
-    assert!(matches!(bench.bed.run(&run, &heard).await, Err(TestBedError::Interrupted)));
-    let lines = heard.taken();
-    assert_eq!((lines.first().unwrap().as_str(), lines.last().unwrap().as_str()), ("begun", "bye"), "{lines:?}");
-}
-
-async fn promises(bench: &Bench) {
-    tests_have_the_images_variables_layers_and_profile_and_nothing_of_packhorse(bench).await;
-    each_run_begins_with_what_was_exported(bench).await;
-    each_way_to_end_is_told(bench).await;
-    tests_that_hang_say_goodbye_and_leave_nothing(bench).await;
-    tests_that_are_interrupted_end(bench).await;
+    test_bed::promises(bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

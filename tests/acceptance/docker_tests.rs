@@ -9,7 +9,7 @@ use packhorse::adapters::process::Stop;
 use packhorse::domain::addons::test_name;
 use packhorse::domain::manifest::AddonKind;
 use packhorse::ports::container_engine::ContainerEngine;
-use packhorse::ports::test_bed::{AddonRequest, TestBed, TestBedError, TestRun};
+use packhorse::ports::test_bed::{AddonRequest, TestBed, TestRun};
 
 use crate::support::docker::{Broom, SHELL_IMAGE, docker, engine, random_name};
 use crate::support::heard::Heard;
@@ -137,30 +137,4 @@ async fn an_images_own_entrypoint_does_not_swallow_the_tests() {
     tests.image = name;
     assert_eq!(bed.run(&tests, &output).await.unwrap(), 4);
     assert_eq!(output.taken(), ["a  b", "$HOME"]);
-}
-
-#[tokio::test]
-#[ignore = "needs Docker Engine 26"]
-async fn tests_that_hang_are_stopped_and_removed() {
-    let (build_id, _broom) = build_id();
-    let (_, bed) = bed().await;
-    let output = Heard::default();
-    let hang = "trap 'echo bye; exit' TERM; echo begun; mkfifo /tmp/f; read line <>/tmp/f";
-    let mut tests = run(&build_id, hang);
-    tests.limit = Duration::from_secs(1);
-    assert!(matches!(bed.run(&tests, &output).await, Err(TestBedError::TimedOut { seconds: 1 })));
-    assert_eq!(output.taken(), ["begun", "bye"]);
-    assert_eq!(left_behind(&build_id), "");
-}
-
-#[tokio::test]
-#[ignore = "needs Docker Engine 26"]
-async fn interrupted_tests_are_stopped_and_removed() {
-    let (build_id, _broom) = build_id();
-    let stop = Stop::default();
-    let bed = ContainerTestBed::new(Arc::new(engine().await), stop.clone());
-    let output = Heard::stopping_at("begun", stop);
-    let tests = run(&build_id, "trap 'exit 0' TERM; echo begun; mkfifo /tmp/f; read line <>/tmp/f");
-    assert!(matches!(bed.run(&tests, &output).await, Err(TestBedError::Interrupted)));
-    assert_eq!(left_behind(&build_id), "");
 }

@@ -21,3 +21,4 @@ mod place_records;
 mod records;
 mod registry;
 mod review_apps;
+pub(crate) mod test_bed;

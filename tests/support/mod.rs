@@ -40,5 +40,6 @@ pub(crate) mod step;
 #[cfg(feature = "aws")]
 pub(crate) mod sts;
 pub(crate) mod suite;
+pub(crate) mod tested_app;
 pub(crate) mod under;
 pub(crate) mod up;
