@@ -53,6 +53,10 @@ pub const ALLOW_EOL_SHIMMED_BUILDER: &str = "ALLOW_EOL_SHIMMED_BUILDER";
 
 /// Which engine makes images: `auto`, `pack`, `dockerfile` or `embedded`.
 pub const PACKHORSE_ENGINE: &str = "PACKHORSE_ENGINE";
+/// How the engine `embedded` compresses new layers of published images: `gzip` or `zstd`.
+pub const PACKHORSE_COMPRESSION: &str = "PACKHORSE_COMPRESSION";
+/// The address of the registry of buildpacks that the engine `embedded` asks; that which `pack` asks when unset.
+pub const PACKHORSE_BUILDPACK_REGISTRY: &str = "PACKHORSE_BUILDPACK_REGISTRY";
 /// Where the engine `embedded` keeps builders and caches; `packhorse` in the user's cache folder when unset.
 pub const PACKHORSE_CACHE_DIR: &str = "PACKHORSE_CACHE_DIR";
 /// A PEM file of certificate authorities to trust besides the usual ones, at build time only.

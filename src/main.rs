@@ -3,8 +3,9 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use packhorse::cli::{self, Cli, Interrupt, Invocation, Session};
+use packhorse::cli::{self, Cli, Invocation};
 use packhorse::env_vars;
+use packhorse::session::{Interrupt, Session};
 use packhorse::ui::{CliError, Colour, ErrorKind, ExitCode, Level, Printer};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;

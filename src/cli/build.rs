@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::whose::Whose;
-use super::{Session, build_json, build_start, build_watch};
+use super::{build_json, build_start, build_watch};
 use crate::domain::lane::{BuildRecord, Ending, Phase, PhaseState};
 use crate::domain::names::{BuildNumber, EpochSeconds};
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// How many builds a list shows.

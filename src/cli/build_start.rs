@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::build_watch;
 use super::whose::Whose;
-use super::{Session, build_watch};
 use crate::context;
 use crate::domain::lane::{Phase, PhaseState};
 use crate::domain::names::BuildNumber;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Start a build

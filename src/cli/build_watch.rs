@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::Session;
 use super::whose::Whose;
 use crate::context::AppAccess;
 use crate::domain::lane::{BuildRecord, Ending, Phase, PhaseState};
 use crate::domain::names::BuildNumber;
 use crate::domain::namespace::{Marker, Namespace};
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Watch a build until it ends

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use super::{EngineChoice, Session};
 use crate::domain::buildspec::{BuildspecOptions, Difference, compare, render};
+use crate::flags::EngineChoice;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Print the buildspec of a CodeBuild project

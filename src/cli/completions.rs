@@ -3,7 +3,8 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, Session};
+use super::Cli;
+use crate::session::Session;
 
 /// Print completions for a shell
 ///

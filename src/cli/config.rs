@@ -8,9 +8,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::whose::Whose;
-use super::{Session, read_env_files};
 use crate::context::AppAccess;
+use crate::context::read_env_files;
 use crate::domain::namespace::Namespace;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Read and change the config variables of an app

@@ -6,10 +6,10 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::json;
 
-use super::Session;
-use super::whose::AppFlag;
 use crate::domain::machine::{Check, Verdict, checks};
 use crate::env_vars;
+use crate::flags::AppFlag;
+use crate::session::Session;
 use crate::ui::CliError;
 use crate::{adapters, context};
 

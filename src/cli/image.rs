@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde_json::json;
 
 use super::image_inspect::{self, ImageInspectArgs};
 use super::image_rebase::{self, ImageRebaseArgs};
-use super::{BuildFlags, Session, app_folder};
-use crate::context;
+use crate::context::{self, app_folder, read_env_files};
 use crate::domain::catalogue::{Catalogue, Lookup};
 use crate::domain::env_file;
 use crate::domain::manifest::{BuildSystem, Engine};
+use crate::env_vars;
+use crate::flags::{BuildFlags, CompressionChoice};
 use crate::image::{ImageError, Platform};
 use crate::ports::failure::Failure;
 use crate::ports::image_builder::{BuildOutput, Cache, ImageBuild};
+use crate::session::Session;
 use crate::ui::{CliError, Level, Progress, Step};
 
 /// Make images, look into them, and put them on new run images
@@ -36,31 +38,6 @@ enum ImageCommand {
     Build(Box<ImageBuildArgs>),
     Inspect(ImageInspectArgs),
     Rebase(ImageRebaseArgs),
-}
-
-/// What makes an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum EngineChoice {
-    /// The one that can do what is asked on this machine
-    #[default]
-    Auto,
-    /// `pack` with Docker
-    Pack,
-    /// `docker buildx build`
-    Dockerfile,
-    /// The lifecycle inside packhorse, without Docker
-    Embedded,
-}
-
-impl From<EngineChoice> for Engine {
-    fn from(choice: EngineChoice) -> Self {
-        match choice {
-            EngineChoice::Auto => Self::Auto,
-            EngineChoice::Pack => Self::Pack,
-            EngineChoice::Dockerfile => Self::Dockerfile,
-            EngineChoice::Embedded => Self::Embedded,
-        }
-    }
 }
 
 /// Make an image of an app
@@ -83,6 +60,9 @@ struct ImageBuildArgs {
     /// Push to the registry that the name tells, instead of leaving the image with Docker
     #[arg(long, requires = "tag")]
     publish: bool,
+    /// How new layers of a published image are compressed
+    #[arg(long, env = env_vars::PACKHORSE_COMPRESSION, hide_env_values = true, value_enum, default_value_t)]
+    compression: CompressionChoice,
     /// A buildpack to use instead of those of the manifests; repeat for more, in order
     #[arg(long, value_name = "BUILDPACK")]
     buildpack: Vec<String>,
@@ -130,7 +110,8 @@ pub(super) fn failed(error: ImageError) -> CliError {
 
 async fn build(session: &Session, args: &ImageBuildArgs) -> Result<(), CliError> {
     let (request, wish) = request(session, args)?;
-    let engine = context::image_builder(session, &args.build, wish, request.publish).await?;
+    let published = request.publish.then_some(request.compression);
+    let engine = context::image_builder(session, &args.build, wish, published).await?;
     let progress = Progress::begin(&session.printer, "image build");
     session.printer.detail(format_args!("engine {}, builder {}", engine.name(), request.builder));
     let output = LifecycleOutput::new(&progress, session.printer.level());
@@ -186,6 +167,7 @@ fn request(session: &Session, args: &ImageBuildArgs) -> Result<(ImageBuild, Opti
         buildpacks: if args.buildpack.is_empty() { plan.buildpacks } else { args.buildpack.clone() },
         env: variables(args)?,
         publish: args.publish,
+        compression: args.compression.into(),
         cache: Cache::Volume(source.display().to_string()),
         network: args.build.network.clone(),
         ca_bundle: args.build.ca_bundle.clone(),
@@ -233,27 +215,6 @@ fn variables(args: &ImageBuildArgs) -> Result<BTreeMap<String, SecretString>, Cl
         }
         let value = value.ok_or_else(|| CliError::usage(format!("`--env {name}`: this shell has no such variable")))?;
         variables.insert(name.to_owned(), value.into());
-    }
-    Ok(variables)
-}
-
-/// Reads files of variables; later ones win.
-pub(crate) fn read_env_files(files: &[PathBuf]) -> Result<BTreeMap<String, SecretString>, CliError> {
-    let mut variables = BTreeMap::new();
-    for file in files {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| CliError::usage(format!("`{name}` cannot be read")).because(error))?;
-        let entries = env_file::parse(&name, &text).map_err(|error| CliError::manifest(error.to_string()))?;
-        for entry in entries {
-            let value = match entry.value {
-                Some(value) => value,
-                None => std::env::var(&entry.name).map_err(|_| {
-                    CliError::usage(format!("{name}:{}: this shell has no variable `{}`", entry.line, entry.name))
-                })?,
-            };
-            variables.insert(entry.name, value.into());
-        }
     }
     Ok(variables)
 }

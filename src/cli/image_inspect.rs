@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::Session;
 use super::image::{failed, platform};
 use crate::context;
 use crate::image::inspect::{Change, Inspection, size, words};
 use crate::image::{ImageReference, ImageSource as _, Platform, RegistryClient, sbom};
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Show what an image is, or what changed between two

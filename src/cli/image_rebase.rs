@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::json;
 
-use super::Session;
 use super::image::{failed, platform};
 use crate::context;
 use crate::image::rebase::{self, Rebase, RebaseError};
 use crate::image::{
     ImageReference, ImageSource as _, ImageTarget as _, Platform, RegistryClient, RegistryTarget, SourceImage,
 };
+use crate::session::Session;
 use crate::ui::{CliError, Progress};
 
 /// Put an app image on a new run image, without building it again

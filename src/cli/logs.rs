@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::Session;
 use super::whose::Whose;
 use crate::domain::names::ProcessType;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Show what the processes of an app say

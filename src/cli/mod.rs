@@ -1,17 +1,13 @@
 //! The command line: one file per command.
 
-mod app_folder;
 mod build;
 mod build_json;
 mod build_start;
 mod build_watch;
 mod buildspec;
-mod codebuild;
 mod completions;
 mod config;
 mod doctor;
-mod down;
-mod globals;
 mod image;
 mod image_inspect;
 mod image_rebase;
@@ -20,7 +16,6 @@ mod orchestrator;
 mod ps;
 mod releases;
 mod scheduled_tasks;
-pub mod session;
 mod up;
 mod whose;
 mod why;
@@ -30,18 +25,10 @@ use std::path::Path;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub(crate) use app_folder::{inside as inside_folder, plan as plan_of_folder};
-pub use down::DownArgs;
-pub use globals::Globals;
-pub use image::EngineChoice;
-pub(crate) use image::read_env_files;
-pub use orchestrator::{AdoptArgs, HandleArgs, PlaceChoice, PollArgs, SweepArgs};
-pub use session::{Interrupt, Session};
-pub use up::{BuildFlags, UpArgs};
-
-pub use codebuild::Verb;
-
+use crate::context;
 use crate::domain::namespace::Namespace;
+use crate::flags::{CodebuildArgs, DownArgs, Globals, UpArgs, Verb};
+use crate::session::Session;
 use crate::ui::{CliError, ExitCode};
 
 /// Heroku-like deploys in your own AWS account, and on your laptop
@@ -86,8 +73,8 @@ struct BuilderCli {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "the help of each command stands at its arguments")]
 pub enum Command {
-    Up(up::UpArgs),
-    Down(down::DownArgs),
+    Up(UpArgs),
+    Down(DownArgs),
     Image(image::ImageArgs),
     Build(build::BuildArgs),
     Why(why::WhyArgs),
@@ -97,7 +84,7 @@ pub enum Command {
     Config(config::ConfigArgs),
     ScheduledTasks(scheduled_tasks::ScheduledTasksArgs),
     Logs(logs::LogsArgs),
-    Codebuild(codebuild::CodebuildArgs),
+    Codebuild(CodebuildArgs),
     Orchestrator(orchestrator::OrchestratorArgs),
     Buildspec(buildspec::BuildspecArgs),
     Doctor(doctor::DoctorArgs),
@@ -139,7 +126,7 @@ pub fn read<I: IntoIterator<Item = OsString>>(arguments: I) -> Invocation {
                 .and_then(|matches| <BuilderCli as clap::FromArgMatches>::from_arg_matches(&matches));
             let parsed = parsed.map(|BuilderCli { globals, verb }| Cli {
                 globals,
-                command: Command::Codebuild(codebuild::CodebuildArgs { verb }),
+                command: Command::Codebuild(CodebuildArgs { verb }),
             });
             invocation(parsed, ExitCode::Usage.inside_codebuild())
         }
@@ -172,7 +159,7 @@ impl Command {
     pub async fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Self::Up(args) => up::run(session, &args).await,
-            Self::Down(args) => down::run(session, &args).await,
+            Self::Down(args) => context::down(session, &args).await,
             Self::Image(args) => image::run(session, &args).await,
             Self::Build(args) => build::run(session, &args).await,
             Self::Why(args) => why::run(session, &args).await,
@@ -182,7 +169,7 @@ impl Command {
             Self::Config(args) => config::run(session, &args).await,
             Self::ScheduledTasks(args) => scheduled_tasks::run(session, &args).await,
             Self::Logs(args) => logs::run(session, &args).await,
-            Self::Codebuild(args) => codebuild::run(session, &args).await,
+            Self::Codebuild(args) => context::codebuild(session, args.verb).await,
             Self::Orchestrator(args) => orchestrator::run(session, &args).await,
             Self::Buildspec(args) => buildspec::run(session, &args).await,
             Self::Doctor(args) => doctor::run(session, &args).await,

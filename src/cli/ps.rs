@@ -1,15 +1,17 @@
 //! `packhorse ps`: the processes of an app.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Session;
 use super::whose::Whose;
 use crate::context::AppAccess;
 use crate::domain::formation::{Scaling, Size};
 use crate::domain::names::ProcessType;
 use crate::domain::namespace::{Namespace, Parameters};
 use crate::domain::scaling_change::{self, ScalingChange};
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Show the processes of an app, scale and restart them
@@ -199,15 +201,29 @@ async fn scale(session: &Session, args: &ScaleArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Returns the process types of the running release, and of whatever else runs.
+async fn processes(app: &AppAccess) -> Result<Vec<ProcessType>, CliError> {
+    let released = app.records.deploy_status(&app.lane).await?.map(|status| status.processes).unwrap_or_default();
+    let running = app.processes.running(&app.lane).await?;
+    let names =
+        released.into_iter().map(|process| process.name).chain(running.into_iter().map(|process| process.process));
+    let types: BTreeSet<ProcessType> = names.filter_map(|name| name.parse().ok()).collect();
+    Ok(types.into_iter().collect())
+}
+
 async fn restart(session: &Session, args: &RestartArgs) -> Result<(), CliError> {
     let app = args.whose.open(session).await?;
-    let restarted = app.processes.restart(&app.lane, args.process.as_ref()).await?;
+    let processes = match &args.process {
+        Some(process) => vec![process.clone()],
+        None => processes(&app).await?,
+    };
+    let restarted = app.processes.restart(&app.lane, &processes).await?;
     session.printer.json(&json!({ "restarted": restarted }));
     for name in &restarted {
         session.printer.result(format_args!("{name} is being restarted"));
     }
     if restarted.is_empty() {
-        return Err(CliError::app(format!("nothing of {} runs that could be restarted", app.lane))
+        return Err(CliError::app(format!("{} has no service that could be restarted", app.lane))
             .hint("`packhorse ps` shows what runs"));
     }
     Ok(())

@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Session;
 use super::build::time;
 use super::whose::Whose;
 use crate::context::{self, AppAccess};
 use crate::domain::lane::{BuildRecord, Phase, PhaseState};
 use crate::domain::names::BuildNumber;
 use crate::orchestrator::handle::Handled;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// List the releases of an app

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Session;
 use super::whose::Whose;
 use crate::context::AppAccess;
 use crate::domain::app_settings::NO_SCHEDULE_ROLE;
 use crate::domain::namespace::{Namespace, Parameters};
 use crate::domain::schedule;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Show and change the commands that run by the clock

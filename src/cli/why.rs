@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Session;
 use super::whose::Whose;
 use crate::context::AppAccess;
 use crate::domain::diagnosis::{Facts, diagnose};
 use crate::domain::lane::{BuildRecord, PhaseState};
 use crate::domain::names::BuildNumber;
 use crate::ports::failure::chain;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Tell why a build failed or what it waits for

@@ -5,13 +5,14 @@ use serde_json::json;
 use super::aws;
 use super::client::Home;
 use crate::adapters::aws::{Clients, DynamoSettings, EcsProcesses};
-use crate::cli::{AdoptArgs, Session};
 use crate::domain::adoption::{self, Left};
 use crate::domain::app_settings::Role;
 use crate::domain::names::ProcessType;
 use crate::domain::namespace::Namespace;
+use crate::flags::AdoptArgs;
 use crate::ports::failure::Failure;
 use crate::ports::lane_store::Version;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// Builds that are looked at.
@@ -19,7 +20,7 @@ const BUILDS: usize = 100;
 
 /// Makes the lane of an app, and writes its role where one is given. Safe to repeat: a lane that is there stays as it is.
 pub(super) async fn adopt(session: &Session, args: &AdoptArgs) -> Result<(), CliError> {
-    let key = &args.app;
+    let key = &args.app.0;
     let app = aws::app(session, key).await?;
     let Home::Account(clients) = &app.home else { return Err(CliError::internal("an account without clients")) };
     let store = DynamoSettings::new(clients.dynamodb(), Namespace::default().table());

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
+use clap::ValueEnum;
 
 use super::client::{AppAccess, Home};
+use super::engine::Outcome;
 use super::no_docker::NoDocker;
 use super::orchestrators::{Orchestrators, clients, lanes, variable};
 use super::{bare_tests, docker, engine};
@@ -18,7 +19,6 @@ use crate::adapters::aws::{
 use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::local::SystemClock;
 use crate::adapters::process::Git;
-use crate::cli::{EngineChoice, HandleArgs, Session, Verb};
 use crate::domain::aws_event::{self, News};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{Ending, Lane, LaneKey};
@@ -26,6 +26,7 @@ use crate::domain::manifest::{AppPackToml, Engine, SourceFile};
 use crate::domain::names::{BuildArn, BuildNumber};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
+use crate::flags::{CompressionChoice, EngineChoice, HandleArgs, Verb};
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::LanePorts;
@@ -36,6 +37,7 @@ use crate::ports::failure::Failure;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::test_bed::TestBed;
 use crate::runner::{self, RunnerContext, RunnerSettings, StepEnd};
+use crate::session::Session;
 use crate::ui::{CliError, ErrorKind};
 
 /// How often to ask a place that sends no events.
@@ -118,7 +120,8 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
     let registry = engine::registry(credentials.clone())?;
     let daemon = docker::connect_with(credentials.clone()).await;
     let asked = asked(&settings)?;
-    let builder = builder(session, asked, &daemon, &credentials)?;
+    let outcome = Outcome { publish: true, compression: settings.compression };
+    let builder = builder(session, asked, &daemon, outcome, &credentials)?;
     let test_bed: Arc<dyn TestBed> = match (daemon, asked) {
         (Ok(daemon), _) => Arc::new(ContainerTestBed::new(Arc::new(daemon), engine::stop(session))),
         (Err(failure), Some(Engine::Pack)) => Arc::new(NoDocker(failure)),
@@ -143,13 +146,20 @@ async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<R
 
 /// Returns the engine that the project or else the app asks for.
 fn asked(settings: &RunnerSettings) -> Result<Option<Engine>, CliError> {
-    let of_project = variable(env_vars::PACKHORSE_ENGINE).map(|word| {
-        EngineChoice::from_str(&word, false).map(Engine::from).map_err(|_| {
-            CliError::usage(format!("{} is not the name of an engine", env_vars::PACKHORSE_ENGINE))
-                .hint("set it to `auto`, `pack` or `embedded`, or remove it")
-        })
+    let of_project = choice::<EngineChoice>(env_vars::PACKHORSE_ENGINE)?.map(Engine::from);
+    Ok(of_project.or_else(|| engine_of_app(settings)))
+}
+
+/// Reads a variable that takes one of a few words.
+fn choice<C: ValueEnum>(name: &str) -> Result<Option<C>, CliError> {
+    let Some(word) = variable(name) else { return Ok(None) };
+    let read = C::from_str(&word, false).map_err(|_| {
+        let words = C::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let words: Vec<String> = words.map(|word| format!("`{}`", word.get_name())).collect();
+        CliError::usage(format!("{name} cannot be `{word}`"))
+            .hint(format!("set it to one of {}, or remove it", words.join(", ")))
     });
-    Ok(of_project.transpose()?.or_else(|| engine_of_app(settings)))
+    read.map(Some)
 }
 
 /// Makes the engine that is asked for, or else one that can do it here.
@@ -157,13 +167,14 @@ fn builder(
     session: &Session,
     asked: Option<Engine>,
     daemon: &Result<Docker, Failure>,
+    outcome: Outcome,
     credentials: &Arc<dyn CredentialSource>,
 ) -> Result<Arc<dyn ImageBuilder>, CliError> {
     match (asked, daemon) {
         // The build itself tells why, where its readers look for it.
         (Some(Engine::Pack), Err(failure)) => Ok(Arc::new(NoDocker(failure.copy()))),
-        (asked, Ok(daemon)) => engine::select(session, asked, Ok(daemon.clone()), true, credentials),
-        (asked, Err(failure)) => engine::select(session, asked, Err(failure.copy()), true, credentials),
+        (asked, Ok(daemon)) => engine::select(session, asked, Ok(daemon.clone()), outcome, credentials),
+        (asked, Err(failure)) => engine::select(session, asked, Err(failure.copy()), outcome, credentials),
     }
 }
 
@@ -187,6 +198,7 @@ fn settings() -> Result<RunnerSettings, CliError> {
     let mut settings = RunnerSettings::in_codebuild(variables, source, std::env::temp_dir(), catalogue);
     settings.network = variable(env_vars::PACKHORSE_BUILD_NETWORK);
     settings.trust_builder = variable(env_vars::PACKHORSE_TRUST_BUILDER).as_deref() == Some("1");
+    settings.compression = choice::<CompressionChoice>(env_vars::PACKHORSE_COMPRESSION)?.unwrap_or_default().into();
     settings.ca_bundle = variable(env_vars::PACKHORSE_CA_BUNDLE).map(PathBuf::from);
     Ok(settings)
 }

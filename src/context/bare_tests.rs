@@ -8,9 +8,9 @@ use crate::adapters::bare_tests::{AddonProcesses, BareTestBed, Place};
 use crate::adapters::embedded::is_inside_a_builder;
 use crate::adapters::sandbox::Users;
 use crate::adapters::sandbox::account::Account;
-use crate::cli::Session;
 use crate::image::CredentialSource;
 use crate::ports::failure::Failure;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// The user of add-ons where packhorse is root outside of a builder: nobody, since PostgreSQL refuses to be root.

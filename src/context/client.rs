@@ -9,7 +9,6 @@ use super::{docker, local};
 use crate::adapters::docker::ContainerProcesses;
 use crate::adapters::local::{LocalState, SystemClock};
 use crate::adapters::memory::CollectedPhaseEvents;
-use crate::cli::Session;
 use crate::domain::lane::{BuildRecord, Event, LaneKey, Phase, PhaseChange, PhaseState};
 use crate::domain::names::{BuildArn, BuildNumber, ProcessType};
 use crate::domain::namespace::{Namespace, partition};
@@ -26,6 +25,7 @@ use crate::ports::parameters::ParameterStore;
 use crate::ports::phase_events::PhaseEvents;
 use crate::ports::processes::{Processes, RunningProcess};
 use crate::ports::records::Records;
+use crate::session::Session;
 use crate::ui::CliError;
 use crate::up::handover::{Standing, Wish, ask};
 
@@ -233,8 +233,8 @@ impl Processes for OnDocker {
         self.connect().await?.running(lane).await
     }
 
-    async fn restart(&self, lane: &LaneKey, process: Option<&ProcessType>) -> Result<Vec<String>, Failure> {
-        self.connect().await?.restart(lane, process).await
+    async fn restart(&self, lane: &LaneKey, processes: &[ProcessType]) -> Result<Vec<String>, Failure> {
+        self.connect().await?.restart(lane, processes).await
     }
 }
 

@@ -16,14 +16,15 @@ use crate::adapters::docker::{ContainerTestBed, Docker};
 use crate::adapters::embedded::kept_folders;
 use crate::adapters::local::{LocalState, SystemClock};
 use crate::adapters::pack::cache_volumes;
-use crate::cli::{DownArgs, Session};
 use crate::domain::lane::LaneKey;
+use crate::flags::DownArgs;
 use crate::image::ImageReference;
 use crate::ports::container_engine::ContainerEngine as _;
 use crate::ports::failure::Failure;
 use crate::ports::lane_store::LaneStore as _;
 use crate::ports::routes::Routes;
 use crate::ports::test_bed::TestBed as _;
+use crate::session::Session;
 use crate::ui::CliError;
 use crate::up::handover::Standing;
 

@@ -6,31 +6,39 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::adapters::docker::Docker;
-use crate::adapters::embedded::{EmbeddedBuilder, EmbeddedSettings};
+use crate::adapters::embedded::{BUILDPACK_REGISTRY, EmbeddedBuilder, EmbeddedSettings};
 use crate::adapters::pack::{PackBuilder, PackSettings};
 use crate::adapters::process::{Stop, programs};
-use crate::cli::Session;
 use crate::domain::engine_choice::{self, ChosenEngine, EngineFacts};
 use crate::domain::manifest::Engine;
 use crate::env_vars;
+use crate::image::layer::Compression;
 use crate::image::registry::RegistryOptions;
 use crate::image::{CredentialSource, RegistryClient};
 use crate::ports::container_engine::ContainerEngine;
 use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::{BuildOutput, BuiltImage, ImageBuild, ImageBuildError, ImageBuilder};
 use crate::ports::image_store::ImageStore;
+use crate::session::Session;
 use crate::ui::CliError;
+
+/// What becomes of an image.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) publish: bool,
+    pub(super) compression: Compression,
+}
 
 /// Makes the engine that is asked for, or one that can do it on this machine, with what Docker answered.
 pub(super) fn select(
     session: &Session,
     asked: Option<Engine>,
     daemon: Result<Docker, Failure>,
-    publish: bool,
+    outcome: Outcome,
     credentials: &Arc<dyn CredentialSource>,
 ) -> Result<Arc<dyn ImageBuilder>, CliError> {
     let ChosenEngine { engine, reason } = match asked {
-        Some(Engine::Auto) | None => engine_choice::choose(&facts(session, &daemon, publish)),
+        Some(Engine::Auto) | None => engine_choice::choose(&facts(session, &daemon, outcome)),
         Some(engine) => ChosenEngine { engine, reason: "as asked for".to_owned() },
     };
     match engine {
@@ -45,14 +53,15 @@ pub(super) fn select(
     }
 }
 
-fn facts(session: &Session, daemon: &Result<Docker, Failure>, publish: bool) -> EngineFacts {
+fn facts(session: &Session, daemon: &Result<Docker, Failure>, outcome: Outcome) -> EngineFacts {
     let program = pack_settings(session).program;
     let docker = daemon.as_ref().map(ContainerEngine::api_version).map_err(|failure| chain(failure));
     EngineFacts {
         docker: docker.map(|version| (version.major, version.minor)),
         // Not asked for its version: that takes longer than all else that has to be found out here.
         pack: programs::find(&program).map(drop).ok_or_else(|| format!("`{}` was not found", program.display())),
-        publish,
+        publish: outcome.publish,
+        zstd: outcome.compression == Compression::Zstd,
     }
 }
 
@@ -86,6 +95,10 @@ fn embedded(
     Ok(EmbeddedBuilder::new(EmbeddedSettings {
         helper,
         cache: cache_folder(),
+        buildpack_registry: std::env::var(env_vars::PACKHORSE_BUILDPACK_REGISTRY)
+            .ok()
+            .filter(|address| !address.is_empty())
+            .unwrap_or_else(|| BUILDPACK_REGISTRY.to_owned()),
         docker,
         credentials: credentials.clone(),
         proxies: proxies.cloned().collect(),

@@ -7,9 +7,9 @@ use super::aws::BETWEEN;
 use super::orchestrators::{Orchestrators, clients, variable};
 use crate::adapters::aws::{Clients, DynamoAccessItems, SqsQueue, SsmParameters};
 use crate::adapters::lambda_runtime::LambdaRuntime;
-use crate::cli::{PlaceChoice, PollArgs, Session, SweepArgs};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
+use crate::flags::{PlaceChoice, PollArgs, SweepArgs};
 use crate::orchestrator::access::AccessPorts;
 use crate::orchestrator::intake::Intake;
 use crate::orchestrator::poll::Pace;
@@ -17,6 +17,7 @@ use crate::orchestrator::{lambda as function, poll as worker};
 use crate::ports::dead_letters::DeadLetters;
 use crate::ports::failure::chain;
 use crate::ports::invocations::Invocations as _;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// The lists of people, and what is made of them.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::app_folder;
 use super::docker;
+use super::env_files::read_env_files;
 use crate::adapters::docker::ContainerTestBed;
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::{ActivityFile, LocalArtifacts, LocalState, SystemClock};
 use crate::adapters::process::Git;
-use crate::cli::{Session, UpArgs, inside_folder, plan_of_folder, read_env_files};
 use crate::domain::addons::rules;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::lane::{LaneKey, ReviewAppState};
@@ -22,12 +23,14 @@ use crate::domain::manifest::{AddonKind, AppPlan};
 use crate::domain::names::{AppName, PullRequest};
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
+use crate::flags::UpArgs;
 use crate::orchestrator::{LanePorts, Orchestrator};
 use crate::ports::artifacts::OneStore;
 use crate::ports::failure::Failure;
 use crate::ports::parameters::ParameterStore;
 use crate::ports::review_apps::ReviewApps;
 use crate::runner::{RunnerContext, RunnerSettings, STATE_FOLDER};
+use crate::session::Session;
 use crate::ui::CliError;
 use crate::up::announce::{Announcer, ShownActivity};
 use crate::up::handover::{Standing, Wish, ask, result};
@@ -87,7 +90,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         }
     };
     keep_out_of_history(&state_folder).map_err(unusable)?;
-    let resolved = plan_of_folder(&folder)?;
+    let resolved = app_folder::plan(&folder)?;
     let lane = lane_of(&folder, args.review_app)?;
     let state = Arc::new(state);
     let engine = Arc::new(docker::connect().await?);
@@ -112,7 +115,7 @@ pub(super) async fn up(session: &Session, args: &UpArgs) -> Result<(), CliError>
         parameters: state.clone(),
         artifacts: artifacts.clone(),
         review_apps: Arc::new(NoStacks),
-        builder: super::image_builder(session, &args.build, resolved.plan.engine, false).await?,
+        builder: super::image_builder(session, &args.build, resolved.plan.engine, None).await?,
         images: engine.clone(),
         test_bed: Arc::new(ContainerTestBed::new(engine.clone(), super::engine::stop(session))),
         credentials: docker::credentials()?,
@@ -156,7 +159,7 @@ fn settings(folder: &Path, state: &Path, args: &UpArgs) -> Result<RunnerSettings
             .collect();
     settings.publish = false;
     // Both hold config variables, and both often lie in the app's folder.
-    settings.apart.extend(inside_folder(folder, args.env_file.iter().map(PathBuf::as_path).chain([state])));
+    settings.apart.extend(app_folder::inside(folder, args.env_file.iter().map(PathBuf::as_path).chain([state])));
     settings.builder.clone_from(&args.build.builder);
     settings.network.clone_from(&args.build.network);
     settings.ca_bundle.clone_from(&args.build.ca_bundle);

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws")]
 mod adopt;
+pub(crate) mod app_folder;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
@@ -12,6 +13,7 @@ mod down;
 mod engine;
 #[cfg(feature = "aws")]
 mod entrances;
+mod env_files;
 mod local;
 #[cfg(feature = "aws")]
 mod no_docker;
@@ -22,28 +24,33 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 pub use client::{AppAccess, app, roll_back, start_build, stop_build};
+pub(crate) use env_files::read_env_files;
 
 use crate::adapters::webhook::Webhook;
-use crate::cli::{AdoptArgs, BuildFlags, DownArgs, HandleArgs, PollArgs, Session, SweepArgs, UpArgs, Verb};
 use crate::domain::lane::LaneKey;
 use crate::domain::manifest::Engine;
 use crate::env_vars;
+use crate::flags::{AdoptArgs, BuildFlags, DownArgs, HandleArgs, PollArgs, SweepArgs, UpArgs, Verb};
 use crate::image::RegistryClient;
+use crate::image::layer::Compression;
 use crate::ports::image_builder::ImageBuilder;
 use crate::ports::notifier::{NoNotifier, Notifier};
+use crate::session::Session;
 use crate::ui::CliError;
 
-/// Makes the engine that the flags ask for, or else the app (`wish`), or else one that can do it here.
+/// Makes the engine that the flags ask for, or else the app (`wish`), or else one that can do it here; `published` is how layers are
+/// compressed where the image goes to a registry.
 pub async fn image_builder(
     session: &Session,
     flags: &BuildFlags,
     wish: Option<Engine>,
-    publish: bool,
+    published: Option<Compression>,
 ) -> Result<Arc<dyn ImageBuilder>, CliError> {
     let asked = flags.engine.map(Engine::from).or(wish);
     let credentials = docker::credentials()?;
     let daemon = docker::connect_with(credentials.clone()).await;
-    engine::select(session, asked, daemon, publish, &credentials)
+    let outcome = engine::Outcome { publish: published.is_some(), compression: published.unwrap_or_default() };
+    engine::select(session, asked, daemon, outcome, &credentials)
 }
 
 /// Tells how the engine `embedded` can build on this machine, or in words why it cannot.

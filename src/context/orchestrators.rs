@@ -15,13 +15,13 @@ use crate::adapters::aws::{
 use crate::adapters::docker::place::ContainerPlace;
 use crate::adapters::local::SystemClock;
 use crate::adapters::memory::MemorySettings;
-use crate::cli::{PlaceChoice, Session};
 use crate::domain::app_settings::Role;
 use crate::domain::aws_event::{News, ServiceNews};
 use crate::domain::lane::{Event, LaneKey};
 use crate::domain::names::EpochSeconds;
 use crate::domain::namespace::Namespace;
 use crate::env_vars;
+use crate::flags::PlaceChoice;
 use crate::image::CredentialSource;
 use crate::image::credentials::CredentialChain;
 use crate::orchestrator::handle::Handled;
@@ -34,6 +34,7 @@ use crate::ports::lane_store::LaneStore;
 use crate::ports::phase_events::PhaseEvents;
 use crate::ports::place::Place;
 use crate::ports::routes::Routes;
+use crate::session::Session;
 use crate::ui::CliError;
 
 /// A variable that is set to something.

@@ -12,6 +12,8 @@ pub struct EngineFacts {
     pub pack: Result<(), String>,
     /// Whether the image goes to a registry, rather than to the Docker daemon.
     pub publish: bool,
+    /// Whether its layers are to be compressed with zstd.
+    pub zstd: bool,
 }
 
 /// An engine, and why it is this one.
@@ -26,6 +28,9 @@ pub struct ChosenEngine {
 /// Chooses `pack` where it and Docker are there and can do what is asked, else the engine that needs neither.
 pub fn choose(facts: &EngineFacts) -> ChosenEngine {
     let embedded = |reason: String| ChosenEngine { engine: Engine::Embedded, reason };
+    if facts.publish && facts.zstd {
+        return embedded("`pack` compresses with gzip only".to_owned());
+    }
     match (&facts.docker, &facts.pack) {
         (Err(reason), _) => embedded(format!("there is no Docker ({reason})")),
         (Ok((major, minor)), _) if !facts.publish && (*major, *minor) < DAEMON_MODE_API => {
@@ -56,9 +61,17 @@ mod tests {
             (Err("no socket".to_owned()), pack(), true, Engine::Embedded, "no Docker (no socket)"),
         ];
         for (docker, pack, publish, engine, words) in table {
-            let facts = EngineFacts { docker, pack, publish };
+            let facts = EngineFacts { docker, pack, publish, zstd: false };
             let chosen = choose(&facts);
             assert!(chosen.engine == engine && chosen.reason.contains(words), "{facts:?}: {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn zstd_is_for_the_engine_that_has_it() {
+        for (publish, engine) in [(true, Engine::Embedded), (false, Engine::Pack)] {
+            let facts = EngineFacts { docker: Ok((1, 45)), pack: Ok(()), publish, zstd: true };
+            assert_eq!(choose(&facts).engine, engine);
         }
     }
 }

@@ -40,13 +40,16 @@ impl DockerArchive {
 }
 
 /// Puts the archive of an image together from what lies in `layout`, which holds no other image.
+///
+/// The lowest `left_out` layers are named and not written: for a daemon that has them and knows layers by themselves.
 pub fn write_image(
     out: impl io::Write,
     layout: &Layout,
     image: &SourceImage,
     names: &[ImageReference],
+    left_out: usize,
 ) -> io::Result<()> {
-    let parts = Parts { manifest: &image.manifest, digest: image.digest.clone() };
+    let parts = Parts { manifest: &image.manifest, digest: image.digest.clone(), left_out };
     parts.write(out, layout, names)?.flush()
 }
 
@@ -54,6 +57,8 @@ pub fn write_image(
 struct Parts<'a> {
     manifest: &'a Manifest,
     digest: Digest,
+    /// How many of the lowest layers are named only.
+    left_out: usize,
 }
 
 impl Parts<'_> {
@@ -70,7 +75,8 @@ impl Parts<'_> {
             append(&mut archive, name, bytes.len() as u64, bytes.as_slice())?;
         }
         append(&mut archive, "manifest.json", manifest.len() as u64, manifest.as_slice())?;
-        let mut blobs: Vec<&Digest> = self.manifest.layers.iter().map(|layer| &layer.digest).collect();
+        let mut blobs: Vec<&Digest> =
+            self.manifest.layers.iter().skip(self.left_out).map(|layer| &layer.digest).collect();
         blobs.extend([config, &self.digest]);
         blobs.sort_unstable();
         blobs.dedup();
@@ -84,7 +90,7 @@ impl Parts<'_> {
 
 fn write(path: &Path, layout: &Layout, image: &NewImage, names: &[ImageReference]) -> io::Result<()> {
     let file = io::BufWriter::with_capacity(256 * 1024, NamedTempFile::new_in(folder_of(path))?);
-    let parts = Parts { manifest: &image.manifest, digest: image.digest() };
+    let parts = Parts { manifest: &image.manifest, digest: image.digest(), left_out: 0 };
     let file = parts.write(file, layout, names)?.into_inner().map_err(io::IntoInnerError::into_error)?;
     super::layout::persist(file, path)
 }

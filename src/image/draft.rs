@@ -52,7 +52,8 @@ impl ImageDraft {
 
     /// Adds a layer on top; `created_by` is what history says of it.
     ///
-    /// A gzip layer gets the name that fits the manifest, Docker's or OCI's: they are the same format.
+    /// A gzip layer gets the name that fits the manifest, Docker's or OCI's: they are the same format. Docker's manifests know no zstd:
+    /// with such a layer they become OCI's.
     pub fn push(&mut self, diff_id: Digest, layer: Descriptor, created_by: &str) {
         self.push_with(diff_id, layer, History { created_by: created_by.to_owned(), ..History::default() });
     }
@@ -60,6 +61,9 @@ impl ImageDraft {
     /// Adds a layer on top with its step of history; see [`Self::push`].
     pub(super) fn push_with(&mut self, diff_id: Digest, mut layer: Descriptor, step: History) {
         let is_gzip = [media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP].contains(&layer.media_type.as_str());
+        if layer.media_type == media_type::OCI_LAYER_ZSTD {
+            self.become_oci();
+        }
         if is_gzip {
             let docker = self.media_type == media_type::DOCKER_MANIFEST;
             let fitting = if docker { media_type::DOCKER_LAYER_GZIP } else { media_type::OCI_LAYER_GZIP };
@@ -68,6 +72,21 @@ impl ImageDraft {
         self.config.rootfs.diff_ids.push(diff_id);
         self.config.history.push(step);
         self.manifest.layers.push(layer);
+    }
+
+    /// Gives the manifest, and what it lists, OCI's names instead of Docker's.
+    fn become_oci(&mut self) {
+        if self.media_type != media_type::DOCKER_MANIFEST {
+            return;
+        }
+        media_type::OCI_MANIFEST.clone_into(&mut self.media_type);
+        self.manifest.media_type = Some(self.media_type.clone());
+        media_type::OCI_CONFIG.clone_into(&mut self.manifest.config.media_type);
+        for layer in &mut self.manifest.layers {
+            if layer.media_type == media_type::DOCKER_LAYER_GZIP {
+                media_type::OCI_LAYER_GZIP.clone_into(&mut layer.media_type);
+            }
+        }
     }
 
     /// Takes all layers away, and their history.
@@ -162,6 +181,19 @@ mod tests {
         let image = draft.finish(CREATED).unwrap();
         assert_eq!(image.manifest.layers[1].media_type, media_type::DOCKER_LAYER_GZIP);
         assert_eq!(image.media_type, media_type::DOCKER_MANIFEST);
+    }
+
+    #[test]
+    fn a_zstd_layer_makes_dockers_manifest_ocis() {
+        let mut draft = ImageDraft::on(&base(media_type::DOCKER_MANIFEST)).unwrap();
+        draft.push(Digest::of(b"app"), Descriptor::of(media_type::OCI_LAYER_ZSTD, b"app"), "");
+        draft.push(Digest::of(b"old"), Descriptor::of(media_type::DOCKER_LAYER_GZIP, b"old"), "");
+        let image = draft.finish(CREATED).unwrap();
+        let layers: Vec<_> = image.manifest.layers.iter().map(|layer| layer.media_type.as_str()).collect();
+        assert_eq!(layers, [media_type::OCI_LAYER_GZIP, media_type::OCI_LAYER_ZSTD, media_type::OCI_LAYER_GZIP]);
+        assert_eq!(image.manifest.config.media_type, media_type::OCI_CONFIG);
+        assert_eq!(image.manifest.media_type.as_deref(), Some(media_type::OCI_MANIFEST));
+        assert_eq!(image.media_type, media_type::OCI_MANIFEST);
     }
 
     #[test]

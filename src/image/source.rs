@@ -42,6 +42,13 @@ impl SourceImage {
         self.config.rootfs.diff_ids.iter().zip(&self.manifest.layers)
     }
 
+    /// Counts the lowest layers that it has in common with another image.
+    #[must_use]
+    pub fn common_layers(&self, other: &Self) -> usize {
+        let both = self.config.rootfs.diff_ids.iter().zip(&other.config.rootfs.diff_ids);
+        both.take_while(|(own, others)| own == others).count()
+    }
+
     /// Returns the digest of the uppermost layer's archive.
     #[must_use]
     pub fn top_layer(&self) -> Option<&Digest> {

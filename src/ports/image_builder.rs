@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use crate::domain::layer_figures::LayerFigures;
+use crate::image::layer::Compression;
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct ImageBuild {
     pub env: BTreeMap<String, SecretString>,
     /// Whether the image goes to its registry, or stays with the Docker daemon.
     pub publish: bool,
+    /// How layers that are made anew are compressed, where it is published.
+    pub compression: Compression,
     /// Where layers are kept between builds.
     pub cache: Cache,
     /// The network of build containers, such as `host`.

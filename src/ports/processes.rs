@@ -31,7 +31,7 @@ pub trait Processes: Send + Sync {
     /// Returns all that runs of a lane, sorted by process type.
     async fn running(&self, lane: &LaneKey) -> Result<Vec<RunningProcess>, Failure>;
 
-    /// Restarts the services of a lane, or the one of a process type, and returns the names of those that are being
-    /// restarted; does not wait.
-    async fn restart(&self, lane: &LaneKey, process: Option<&ProcessType>) -> Result<Vec<String>, Failure>;
+    /// Restarts those of these process types that are services of the lane, whether they run or not, and returns the names of the services;
+    /// does not wait.
+    async fn restart(&self, lane: &LaneKey, processes: &[ProcessType]) -> Result<Vec<String>, Failure>;
 }

@@ -137,6 +137,7 @@ async fn plan_image(session: &Session<'_>, plan: &AppPlan, log: &Log) -> Result<
         previous_image: Some(name(tags::LATEST)),
         env: build_variables(environment, config, &session.state.addon_env),
         publish: settings.publish,
+        compression: settings.compression,
         cache: if settings.publish {
             Cache::Image { image: name(&cache_tags.own), fallback: cache_tags.fallback.as_deref().map(name) }
         } else {

@@ -43,6 +43,7 @@ pub use prebuild::prebuild;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::namespace::Namespace;
 use crate::image::CredentialSource;
+use crate::image::layer::Compression;
 use crate::orchestrator::LanePorts;
 use crate::ports::artifacts::ArtifactStore;
 use crate::ports::image_builder::ImageBuilder;
@@ -100,6 +101,8 @@ pub struct RunnerSettings {
     pub private: PathBuf,
     /// Whether images go to a registry (`DOCKER_REPO`), or stay with the Docker daemon.
     pub publish: bool,
+    /// How their layers are compressed in a registry.
+    pub compression: Compression,
     /// The builders that are known.
     pub catalogue: Catalogue,
     /// The builder to use whatever the app says.
@@ -138,6 +141,7 @@ impl RunnerSettings {
             apart: vec![STATE_FOLDER.into()],
             private,
             publish: true,
+            compression: Compression::default(),
             catalogue,
             builder: None,
             run_image: None,

@@ -5,13 +5,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use packhorse::image::{Descriptor, media_type};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::Ran;
 #[cfg(feature = "aws")]
 use crate::support::aws::Bucket;
-use crate::support::docker::docker;
-use crate::support::embedded::{Bench, config, copy_to_layout, layers, lose_a_layer, only_for_arm, start_and_wait_for};
+use crate::support::docker::{OverTcp, docker};
+use crate::support::embedded::{
+    Bench, blobs, config, copy_to_layout, layers, lose_a_layer, only_for_arm, start_and_wait_for,
+};
+use crate::support::fault_proxy::{Fault, FaultProxy, When};
 use crate::support::parts;
 use crate::support::sandbox::processes_with;
 #[cfg(feature = "aws")]
@@ -26,7 +30,7 @@ async fn an_apps_layers_are_those_that_pack_makes_of_it() {
     let bench = Bench::guestbook();
     let first = bench.publish("ours", &["--engine", "embedded"]);
     assert!(first.stderr.contains("Engine embedded: as asked for"), "{first}");
-    bench.publish_with_pack("theirs");
+    bench.publish_with_pack("theirs", &[]);
     let (ours, theirs) = (config(&bench.tag("ours")).await, config(&bench.tag("theirs")).await);
     assert_eq!(layers(&ours), layers(&theirs));
     assert_eq!(ours.config.env, theirs.config.env);
@@ -50,6 +54,34 @@ async fn an_ordinary_user_makes_the_same_image_as_root() {
     let (one, other) = (config(&root.tag("root")).await, config(&stranger.tag("stranger")).await);
     assert_eq!(layers(&one), layers(&other), "{ran}");
     assert_eq!(stranger.left(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+#[ignore = "needs the registry, Docker Engine 26 and pack"]
+async fn published_layers_can_be_compressed_with_zstd() {
+    let bench = Bench::guestbook();
+    let first = bench.publish("zstd", &["--compression", "zstd"]);
+    assert_eq!(bench.publish("zstd", &["--compression", "zstd"]).stdout, first.stdout);
+    bench.publish("gzip", &[]);
+    let (zstd, gzip) = (config(&bench.tag("zstd")).await, config(&bench.tag("gzip")).await);
+    assert_eq!(layers(&zstd), layers(&gzip));
+    let is_zstd = |blob: &Descriptor| blob.media_type == media_type::OCI_LAYER_ZSTD;
+    let (base, own): (Vec<_>, Vec<_>) = blobs(&bench.tag("zstd")).await.into_iter().partition(|blob| !is_zstd(blob));
+    assert!(own.len() > 3 && base.len() + own.len() == layers(&zstd).len());
+    assert!(!blobs(&bench.tag("gzip")).await.iter().any(is_zstd));
+    // It runs, all that looks into images reads it, and `pack` goes on from it.
+    docker(&["run", "--rm", "--entrypoint", "launcher", &bench.tag("zstd"), "python3", "-c", "import flask"]);
+    let inspected = Ran::from(bench.command(&["image", "inspect", &bench.tag("zstd")]).output().unwrap());
+    assert!(inspected.code == 0 && inspected.stdout.contains("web"), "{inspected}");
+    let theirs = bench.publish_with_pack("zstd", &[]);
+    assert!(theirs.stderr.contains("Reusing layer 'packhorse/python:"), "{theirs}");
+    let mut impossible = bench.image_build(&["--engine", "pack", "--publish", "--compression", "zstd"]);
+    impossible
+        .args(["--tag", &bench.tag("zstd")])
+        .env("DOCKER_HOST", parts::docker())
+        .env("PACKHORSE_PACK", parts::pack());
+    let impossible = Ran::from(impossible.output().unwrap());
+    assert!(impossible.code == 4 && impossible.stderr.contains("`embedded`"), "{impossible}");
 }
 
 /// Builds inside the builder image: a container with Docker's default profile, and without Docker in it.
@@ -114,26 +146,70 @@ fn auto_takes_pack_where_it_can_do_what_is_asked_and_says_why() {
     assert!(engine_of(by_flag).contains("Engine embedded: as asked for"));
 }
 
-#[test]
+/// The sizes of the archives that an engine was handed.
+fn loaded(engine: &FaultProxy) -> Vec<usize> {
+    engine.seen(&When::path("POST", "/images/load")).iter().map(|request| request.body.len()).collect()
+}
+
+#[tokio::test]
 #[ignore = "needs the registry, and Docker Engine 26 and 20.10"]
-fn an_image_that_is_not_published_goes_to_docker_whatever_its_age() {
+async fn an_image_that_is_not_published_goes_to_docker_whatever_its_age() {
     for docker_host in [parts::docker(), parts::docker_old()] {
         let bench = Bench::small();
+        let way = OverTcp::to(&docker_host).await;
+        let engine = FaultProxy::before(&way.host).await;
         let name = format!("{}:1", bench.name);
-        let build = || {
+        let build = async || {
             let mut command = bench.image_build(&["--engine", "embedded", "--tag", &name]);
-            Ran::from(command.env("DOCKER_HOST", &docker_host).output().unwrap())
+            command.env("DOCKER_HOST", format!("tcp://{}", engine.host()));
+            let ran = tokio::task::spawn_blocking(move || Ran::from(command.output().unwrap())).await.unwrap();
+            assert_eq!(ran.code, 0, "{ran}");
+            ran
         };
-        let first = build();
-        assert_eq!(first.code, 0, "{first}");
-        let inspect = ["-H", &docker_host, "image", "inspect", "-f", "{{.Id}} {{.Config.Entrypoint}}", &name];
-        let told = docker(&inspect);
+        let of_engine = |arguments: &[&str]| docker(&[&["-H", &docker_host], arguments].concat());
+        let first = build().await;
+        let told = of_engine(&["image", "inspect", "-f", "{{.Id}} {{.Config.Entrypoint}}", &name]);
         let id = told.split(' ').next().unwrap();
         assert_eq!(first.stdout, format!("{name}  {id}\n"));
-        let second = build();
+
+        // What the engine has is not handed to it again.
+        engine.forget();
+        let second = build().await;
         assert!(!second.stderr.contains("Adding layer") && second.stdout == first.stdout, "{second}");
-        docker(&["-H", &docker_host, "rmi", &name]);
+        let lean = loaded(&engine);
+        assert!(matches!(lean[..], [size] if size < 100_000), "{lean:?}");
+        bench.write("file", "another version");
+        engine.forget();
+        build().await;
+        let one_layer = loaded(&engine);
+        assert!(matches!(one_layer[..], [size] if size < 3_000_000), "{one_layer:?}");
+
+        // An engine that misses something after all gets everything.
+        engine.forget();
+        let body = r#"{"message": "no such layer"}"#.to_owned();
+        engine.fail(When::path("POST", "/images/load"), 1, Fault::Answer { status: 500, body });
+        build().await;
+        let both = loaded(&engine);
+        assert!(matches!(both[..], [lean, whole] if whole > 20 * lean), "{both:?}");
+        of_engine(&["run", "--rm", "--entrypoint", "/bin/true", &name]);
+        of_engine(&["rmi", &name]);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the registry, and Docker Engine 26"]
+async fn an_engine_that_has_lost_the_image_before_gets_all_layers_that_it_misses() {
+    let bench = Bench::small();
+    let name = format!("{}:1", bench.name);
+    let build = || {
+        let mut command = bench.image_build(&["--engine", "embedded", "--tag", &name]);
+        let ran = Ran::from(command.env("DOCKER_HOST", parts::docker()).output().unwrap());
+        assert_eq!(ran.code, 0, "{ran}");
+    };
+    build();
+    docker(&["rmi", &name]);
+    build();
+    docker(&["run", "--rm", "--entrypoint", "/bin/true", &name]);
 }
 
 #[test]
@@ -200,6 +276,21 @@ fn variables_reach_buildpacks_and_nothing_else() {
 const LAUNCHES: &str = "layer=$CNB_LAYERS_DIR/launched\n\
     [ -e $layer.toml ] || { echo made anew; mkdir $layer; echo one >$layer/file; }\n\
     echo 'types = { launch = true }' >$layer.toml";
+
+/// A layer whose folder is a link to one of the app.
+const LINKED: &str = r#"mkdir data
+echo kept >data/file
+ln -s "$PWD/data" "$CNB_LAYERS_DIR/linked"
+echo 'types = { launch = true }' >"$CNB_LAYERS_DIR/linked.toml""#;
+
+#[test]
+#[ignore = "needs the registry and Docker Engine 26"]
+fn a_layer_behind_a_link_leaves_what_the_link_points_to_alone() {
+    let bench = Bench::small().with_buildpack("links", LINKED);
+    bench.write("Procfile", "web: exec cat data/file\n");
+    bench.publish("1", &["--engine", "embedded", "--buildpack", "./links", "--buildpack", "packhorse/procfile"]);
+    assert_eq!(docker(&["run", "--rm", &bench.tag("1")]), "kept\n");
+}
 
 #[tokio::test]
 #[ignore = "needs the registry"]

@@ -15,6 +15,7 @@ mod docker_engine;
 mod docker_place;
 mod docker_tests;
 mod embedded;
+mod embedded_buildpacks;
 mod embedded_cache;
 #[cfg(feature = "aws")]
 mod event_log;

@@ -184,6 +184,10 @@ fn a_build_goes_from_its_first_event_to_its_services_on_ecs_and_each_failure_is_
 
     lost_changes_are_found(&bench);
     least_privilege(&bench);
+    // One that people can still stop.
+    account.builds.remember_as(&bench.built, 10);
+    let begun = bench.handle(&renumbered(&bench.built.events()[0], 10), &[]);
+    assert!(begun.status.success(), "{}", OnEcs::said(&begun));
     bench.forget();
     commands_of_a_user(&bench);
 }
@@ -229,7 +233,8 @@ fn commands_of_a_user(bench: &OnEcs) {
     for arguments in [
         &["build", "list"][..],
         &["build", "status"],
-        &["build", "logs"],
+        &["build", "logs", "9"],
+        &["build", "cancel", "10"],
         &["build", "start"],
         &["releases"],
         &["config", "set", "LEVEL=info"],
@@ -237,6 +242,7 @@ fn commands_of_a_user(bench: &OnEcs) {
         &["config", "get", "LEVEL"],
         &["config", "unset", "LEVEL"],
         &["ps"],
+        &["ps", "restart"],
         &["ps", "scale", "web", "2"],
         &["scheduled-tasks", "create", "--schedule", "0 4 * * ? *", "job"],
         &["scheduled-tasks", "delete", "1"],
@@ -246,6 +252,10 @@ fn commands_of_a_user(bench: &OnEcs) {
         assert!(ran.status.success(), "{arguments:?}: {}", OnEcs::said(&ran));
     }
     within_the_policies(bench, "user", "dynamodb:Query", "dynamodb:Query");
+    let [called, _] = called(bench);
+    for action in ["codebuild:StopBuild", "ecs:UpdateService"] {
+        assert!(called.iter().any(|right| right.action == action), "{action}: {called:#?}");
+    }
 }
 
 /// The rights that were used: with one's own credentials, and in the role of the app.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
+use packhorse::image::layer::Compression;
 use packhorse::ports::image_builder::{BuildOutput, Cache, ImageBuild};
 
 use super::parts;
@@ -27,6 +28,7 @@ pub(crate) fn published(source: &Path, name: &str) -> ImageBuild {
         previous_image: None,
         env: BTreeMap::new(),
         publish: true,
+        compression: Compression::default(),
         cache: Cache::Volume(name.to_owned()),
         network: Some("host".to_owned()),
         ca_bundle: None,

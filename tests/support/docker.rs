@@ -14,6 +14,8 @@ use packhorse::ports::container_engine::{
     ApiVersion, ContainerEngine, ContainerFacts, ContainerSpec, ImageFacts, Labels, LineSink, LogRange,
 };
 use packhorse::ports::failure::Failure;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::task::JoinHandle;
 
 use super::parts;
 
@@ -40,6 +42,36 @@ pub(crate) fn docker(args: &[&str]) -> String {
     let output = Command::new(parts::docker_cli()).args(args).output().unwrap();
     assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A way to an engine over TCP. Ends with its drop.
+pub(crate) struct OverTcp {
+    /// Its host and port.
+    pub(crate) host: String,
+    task: JoinHandle<()>,
+}
+
+impl OverTcp {
+    /// The way to the engine at a socket, `unix://…`.
+    pub(crate) async fn to(engine: &str) -> Self {
+        let socket = engine.strip_prefix("unix://").unwrap().to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let task = tokio::spawn(async move {
+            while let Ok((mut caller, _)) = listener.accept().await {
+                let mut engine = UnixStream::connect(&socket).await.unwrap();
+                // A caller may hang up in the middle.
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut caller, &mut engine).await });
+            }
+        });
+        Self { host, task }
+    }
+}
+
+impl Drop for OverTcp {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Removes whatever begins with a random name: containers, networks, volumes and images, also when the test failed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use packhorse::image::credentials::Anonymous;
 use packhorse::image::{
-    Descriptor, ImageConfig, ImageReference, ImageSource, ImageTarget as _, Layout, Platform, RegistryClient,
+    Descriptor, Digest, ImageConfig, ImageReference, ImageSource, ImageTarget as _, Layout, Platform, RegistryClient,
     RegistryOptions, RegistryTarget, media_type,
 };
 
@@ -137,15 +137,18 @@ impl Bench {
         ran
     }
 
-    /// Builds and publishes with `pack` under a tag.
-    pub(crate) fn publish_with_pack(&self, tag: &str) {
+    /// Builds and publishes with `pack` under a tag, and fails unless that works.
+    pub(crate) fn publish_with_pack(&self, tag: &str, flags: &[&str]) -> Ran {
         let (name, mut command) = (self.tag(tag), self.image_build(&["--engine", "pack", "--trust-builder"]));
         command
             .args(["--publish", "--network", "host", "--tag", &name])
+            .args(flags)
             .env("DOCKER_HOST", parts::docker())
-            .env("PACKHORSE_PACK", parts::pack());
+            .env("PACKHORSE_PACK", parts::pack())
+            .env("PACKHORSE_LIFECYCLE_IMAGE", parts::builder());
         let ran = Ran::from(command.output().unwrap());
         assert_eq!(ran.code, 0, "{ran}");
+        ran
     }
 
     /// What of builds is left on the machine, by path.
@@ -163,6 +166,17 @@ fn client() -> RegistryClient {
 /// Reads an image's config from the registry.
 pub(crate) async fn config(image: &str) -> ImageConfig {
     client().config(&image.parse::<ImageReference>().unwrap(), &Platform::host()).await.unwrap()
+}
+
+/// Reads what an image's manifest says of its layers.
+pub(crate) async fn blobs(image: &str) -> Vec<Descriptor> {
+    let image = ImageSource::image(&client(), &image.parse().unwrap(), &Platform::host()).await.unwrap().unwrap();
+    image.manifest.layers
+}
+
+/// Returns the digest of an image's manifest.
+pub(crate) async fn digest(image: &str) -> Digest {
+    client().resolve(&image.parse().unwrap()).await.unwrap()
 }
 
 /// Copies an image of the registry into a folder of OCI's layout.

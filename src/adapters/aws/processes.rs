@@ -101,20 +101,12 @@ impl Processes for EcsProcesses {
         Ok(running)
     }
 
-    async fn restart(&self, lane: &LaneKey, process: Option<&ProcessType>) -> Result<Vec<String>, Failure> {
+    async fn restart(&self, lane: &LaneKey, processes: &[ProcessType]) -> Result<Vec<String>, Failure> {
         let cluster = self.settings.settings(lane).await?.cluster;
         let doing = format!("restart the services of {lane}");
-        let prefix = format!("{}-", lane.resource_prefix());
-        let mut names: Vec<String> = self
-            .running(lane)
-            .await?
-            .into_iter()
-            .filter(|running| process.is_none_or(|process| running.process == process.as_str()))
-            .map(|running| format!("{prefix}{}", running.process))
-            .collect();
-        names.dedup();
         let mut restarted = Vec::new();
-        for name in names {
+        for process in processes {
+            let name = format!("{}-{process}", lane.resource_prefix());
             let update = self.client.update_service().cluster(&cluster).service(&name).force_new_deployment(true);
             match update.send().await {
                 Ok(_) => restarted.push(name),

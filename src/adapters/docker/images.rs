@@ -43,6 +43,15 @@ impl Docker {
         Ok(())
     }
 
+    /// Tells whether the daemon keeps layers by themselves: one that it has may be left out of an archive that it loads.
+    ///
+    /// So does the store of Docker's own driver `overlay2`; containerd's looks for the bytes of every layer.
+    pub async fn knows_layers(&self) -> Result<bool, Failure> {
+        let about = self.client.info().await;
+        let about = about.map_err(|error| sort("ask Docker how it keeps images".to_owned(), "Docker", error))?;
+        Ok(about.driver.as_deref() == Some("overlay2"))
+    }
+
     async fn login(&self, image: &str) -> Result<Option<DockerCredentials>, Failure> {
         let Ok(reference) = image.parse::<ImageReference>() else { return Ok(None) };
         let registry = reference.registry();

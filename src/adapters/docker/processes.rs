@@ -88,15 +88,15 @@ impl Processes for ContainerProcesses {
 
     /// Notes it as a changed setting, which `up` follows: it starts new containers, turns the requests to them and stops the
     /// old ones.
-    async fn restart(&self, lane: &LaneKey, process: Option<&ProcessType>) -> Result<Vec<String>, Failure> {
+    async fn restart(&self, lane: &LaneKey, processes: &[ProcessType]) -> Result<Vec<String>, Failure> {
         let wanted = labels([(LANE, format!("{lane}@{}", self.instance)), (ROLE, ROLE_SERVICE.to_owned())]);
-        let running = self.engine.containers(&wanted).await?.into_iter().filter(|found| found.state.is_running());
-        let types: BTreeSet<String> = running.filter_map(|found| found.labels.get(PROCESS).cloned()).collect();
+        let found = self.engine.containers(&wanted).await?;
+        let types: BTreeSet<&String> = found.iter().filter_map(|found| found.labels.get(PROCESS)).collect();
         let mut restarted = Vec::new();
-        for name in types.into_iter().filter(|name| process.is_none_or(|wanted| wanted.as_str() == name)) {
+        for name in types.into_iter().filter(|name| processes.iter().any(|wanted| wanted.as_str() == *name)) {
             let parameter = format!("{}{name}", Namespace::default().restarts_path(lane));
             self.parameters.put(&parameter, &format!("{:016x}", fastrand::u64(..))).await?;
-            restarted.push(name);
+            restarted.push(name.clone());
         }
         Ok(restarted)
     }

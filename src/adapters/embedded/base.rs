@@ -103,7 +103,7 @@ impl Base {
         let rootfs = async {
             match store.get(source.as_ref(), &reference, &say).await {
                 Ok(rootfs) => Ok(rootfs),
-                Err(error) => Err(of_rootfs(error, images, &build.builder).await),
+                Err(error) => Err(of_rootfs(error, images, "builder", &build.builder).await),
             }
         };
         // Nothing is fetched to its end where it would be of no use.

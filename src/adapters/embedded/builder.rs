@@ -99,7 +99,9 @@ impl EmbeddedBuilder {
         // Much of this waits for a registry, and nothing of the one needs the other.
         let place = async {
             let base = Base::prepare(settings, &images, build, told).boxed().await?;
-            order::declare(base.workplace.folders(), build, &project)?;
+            let brought =
+                order::bring(settings, &images, base.workplace.folders(), build, &project, told).boxed().await?;
+            order::declare(base.workplace.folders(), build, &project, &brought)?;
             hand_over_variables(&base.workplace, build, &project, told)?;
             let run_image = base.run_image(&images, build, destination.registry(&name));
             let ((), run_image) = try_join(bring_app(&base.workplace, build, &project), run_image).boxed().await?;
@@ -111,7 +113,9 @@ impl EmbeddedBuilder {
         let workplace = &base.workplace;
         let cache = self.cache(&images, build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
-        let packing = Packing::new(workplace, settings)?;
+        // Whatever is not published must be fit for any daemon.
+        let compression = if build.publish { build.compression } else { Compression::Gzip };
+        let packing = Packing::new(workplace, settings, compression)?;
         let account = workplace.account();
         let create = Create {
             folders: workplace.folders(),
@@ -135,7 +139,9 @@ impl EmbeddedBuilder {
         };
         let exported = create.run().boxed().await.map_err(|error| of_create(error, told))?;
         kept::limit_handed(&settings.cache);
-        destination.deliver(build, &name, exported.digest, told).await
+        let mut alike = vec![&run_image.image];
+        alike.extend(previous.as_ref().map(|found| &found.image));
+        destination.deliver(build, &name, exported.digest, &alike, told).await
     }
 
     /// Makes the cache ready, with the folder that must be kept meanwhile. A build never fails for it.
@@ -250,10 +256,18 @@ fn launcher(base: &Base) -> Result<Launcher, ImageBuildError> {
 struct Packing(Arc<Packer>);
 
 impl Packing {
-    fn new(workplace: &Workplace, settings: &EmbeddedSettings) -> Result<Self, ImageBuildError> {
-        let packer = Packer::new(workplace.spool(), Compression::Gzip);
+    fn new(
+        workplace: &Workplace,
+        settings: &EmbeddedSettings,
+        compression: Compression,
+    ) -> Result<Self, ImageBuildError> {
+        let packer = Packer::new(workplace.spool(), compression);
         let packer = packer.map_err(|error| Failure::refused("prepare to make layers", error))?;
-        Ok(Self(Arc::new(packer.with_memory(settings.cache.join("gzip-layers")))))
+        let memory = match compression {
+            Compression::Gzip => "gzip-layers",
+            Compression::Zstd => "zstd-layers",
+        };
+        Ok(Self(Arc::new(packer.with_memory(settings.cache.join(memory)))))
     }
 }
 

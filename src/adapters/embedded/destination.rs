@@ -111,12 +111,13 @@ impl Destination {
         }
     }
 
-    /// Brings an exported image to where it is used, and tells where that is.
+    /// Brings an exported image to where it is used, and tells where that is. A daemon may have its lowest layers of the images that are `alike`.
     pub(super) async fn deliver(
         &self,
         build: &ImageBuild,
         name: &ImageReference,
         digest: Digest,
+        alike: &[&SourceImage],
         told: &Told<'_>,
     ) -> Result<BuiltImage, ImageBuildError> {
         let image_in = |digest: String, layout: Option<PathBuf>| BuiltImage {
@@ -135,7 +136,7 @@ impl Destination {
             told.say(&format!("The image lies in the OCI layout `{}`", layout.folder().display()));
             return Ok(image_in(digest.to_string(), Some(layout.folder().to_owned())));
         };
-        load(docker, layout, &image, name).await?;
+        load(docker, layout, &image, name, alike).await?;
         Ok(image_in(docker.image(&build.image).await?.id, None))
     }
 }
@@ -161,8 +162,54 @@ fn is_whole(layout: &Layout, image: &SourceImage) -> bool {
         .all(|layer| fs::metadata(layout.blob_path(&layer.digest)).is_ok_and(|blob| blob.len() == layer.size))
 }
 
-/// Hands an image to the daemon, piece by piece: nothing is written in between.
-async fn load(docker: &Docker, layout: &Layout, image: &SourceImage, name: &ImageReference) -> Result<(), Failure> {
+/// Hands an image to the daemon, without the layers that it has: those of an app's base are most of it.
+async fn load(
+    docker: &Docker,
+    layout: &Layout,
+    image: &SourceImage,
+    name: &ImageReference,
+    alike: &[&SourceImage],
+) -> Result<(), Failure> {
+    let there = layers_there(docker, image, alike).await?;
+    if there > 0 {
+        match load_all_but(docker, layout, image, name, there).await {
+            // They can have gone meanwhile, with the image that had them.
+            Err(Failure::Refused { .. }) => {}
+            result => return result,
+        }
+    }
+    load_all_but(docker, layout, image, name, 0).await
+}
+
+/// Counts the lowest layers of an image that the daemon has, since it has another image with them.
+async fn layers_there(docker: &Docker, image: &SourceImage, alike: &[&SourceImage]) -> Result<usize, Failure> {
+    let mut there = 0;
+    for other in alike {
+        let common = image.common_layers(other);
+        // An image's id is the digest of its config, where layers are kept by themselves.
+        if common > there && has_image(docker, &other.manifest.config.digest).await? {
+            there = common;
+        }
+    }
+    Ok(if there > 0 && docker.knows_layers().await? { there } else { 0 })
+}
+
+async fn has_image(docker: &Docker, id: &Digest) -> Result<bool, Failure> {
+    match docker.image(&id.to_string()).await {
+        Ok(_) => Ok(true),
+        Err(Failure::NotFound { .. }) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Hands an image to the daemon without its lowest layers, piece by piece: nothing is written in between.
+async fn load_all_but(
+    docker: &Docker,
+    layout: &Layout,
+    image: &SourceImage,
+    name: &ImageReference,
+    left_out: usize,
+) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::refused("hand the image to Docker", error);
     let (from_us, to_docker) = io::pipe().map_err(failed)?;
     let archive = pipe::Receiver::from_owned_fd(OwnedFd::from(from_us)).map_err(failed)?;
@@ -170,7 +217,7 @@ async fn load(docker: &Docker, layout: &Layout, image: &SourceImage, name: &Imag
     // Ends with its reader, which goes when nobody waits for the daemon any more.
     let writing = beside(move |_| {
         let out = io::BufWriter::with_capacity(PIECE, to_docker);
-        docker_archive::write_image(out, &layout, &image, std::slice::from_ref(&name))
+        docker_archive::write_image(out, &layout, &image, std::slice::from_ref(&name), left_out)
     });
     let loading = docker.load_images(ReaderStream::with_capacity(archive, PIECE));
     let (written, loaded) = tokio::join!(writing, loading);

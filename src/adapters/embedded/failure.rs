@@ -20,24 +20,24 @@ pub(super) fn not_possible(reason: impl Into<String>) -> ImageBuildError {
     ImageBuildError::NotPossible { engine: ENGINE, reason: reason.into() }
 }
 
-/// Tells why a builder's files could not be had.
-pub(super) async fn of_rootfs(error: RootfsError, images: &Images, builder: &str) -> ImageBuildError {
+/// Tells why the files of an image could not be had, which is to be a builder or a buildpack (`what`).
+pub(super) async fn of_rootfs(error: RootfsError, images: &Images, what: &str, name: &str) -> ImageBuildError {
     match error {
         RootfsError::NotFound { platform, .. } => {
             // An index without this machine's platform is there all the same.
-            let is_there = match images.named(builder) {
+            let is_there = match images.named(name) {
                 Ok(named) => images.client.resolve(&named.reference).await.is_ok(),
                 Err(_) => false,
             };
             if is_there {
                 return not_possible(format!(
-                    "the builder `{builder}` has no image for {platform}, which this machine is: name another builder"
+                    "the {what} `{name}` has no image for {platform}, which this machine is: name another {what}"
                 ));
             }
-            Failure::NotFound { what: format!("the builder `{builder}`") }.into()
+            Failure::NotFound { what: format!("the {what} `{name}`") }.into()
         }
         RootfsError::Image(ImageError::Registry(error)) => Failure::from(error).into(),
-        error => Failure::refused(format!("unpack the builder `{builder}`"), error).into(),
+        error => Failure::refused(format!("unpack the {what} `{name}`"), error).into(),
     }
 }
 

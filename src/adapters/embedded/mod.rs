@@ -3,6 +3,8 @@
 mod app_files;
 mod base;
 mod builder;
+mod buildpack_images;
+mod buildpack_registry;
 mod destination;
 mod failure;
 mod images;
@@ -13,5 +15,6 @@ mod told;
 
 pub use base::is_inside_a_builder;
 pub use builder::EmbeddedBuilder;
+pub use buildpack_registry::BUILDPACK_REGISTRY;
 pub use kept::kept_folders;
 pub use settings::EmbeddedSettings;

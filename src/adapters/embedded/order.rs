@@ -8,9 +8,15 @@ use std::sync::atomic::AtomicBool;
 use toml::{Table, Value};
 
 use super::app_files::{AppFiles, Copy};
+use super::buildpack_images::BuildpackImages;
+use super::buildpack_registry::Registered;
 use super::failure::not_possible;
+use super::images::Images;
+use super::settings::EmbeddedSettings;
+use super::told::Told;
 use crate::domain::file_patterns::FilePatterns;
 use crate::domain::manifest::{ProjectBuildpack, ProjectToml};
+use crate::image::ImageReference;
 use crate::lifecycle::Folders;
 use crate::lifecycle::buildpack::Buildpack;
 use crate::lifecycle::order::{BuildpackId, Element, Group, Order, OrderFile};
@@ -24,6 +30,21 @@ const ON_BUILDER: [&str; 2] = ["urn:cnb:builder:", "from=builder:"];
 /// The version of a buildpack that is written in `project.toml` itself.
 const INLINE_VERSION: &str = "0.0.0";
 
+/// What a way to write a buildpack means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Locator {
+    /// The builder's own order.
+    Builder,
+    /// A buildpack that the builder has.
+    OnBuilder(Element),
+    /// A folder of this machine.
+    Folder(PathBuf),
+    /// The image of a buildpack.
+    Image(String),
+    /// A buildpack of the registry.
+    Registered(Registered),
+}
+
 /// A place in an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Item {
@@ -33,10 +54,44 @@ enum Item {
     One(Element),
 }
 
+/// Fetches the buildpacks of a build that are images.
+pub(super) async fn bring(
+    settings: &EmbeddedSettings,
+    images: &Images,
+    folders: &Folders,
+    build: &ImageBuild,
+    project: &ProjectToml,
+    told: &Told<'_>,
+) -> Result<BuildpackImages, ImageBuildError> {
+    let mut brought = BuildpackImages::default();
+    let place = Place { folders, source: &build.source, images: &BuildpackImages::default() };
+    let group = if build.buildpacks.is_empty() { project.group.as_slice() } else { &[] };
+    let of_project = group.iter().chain(&project.pre).chain(&project.post).filter_map(ProjectBuildpack::locator);
+    for written in build.buildpacks.iter().cloned().chain(of_project) {
+        match place.read(&written)? {
+            Locator::Image(image) => brought.fetch(&written, &image, settings, images, told).await?,
+            Locator::Registered(registered) => {
+                let image = match registered.image(&settings.buildpack_registry).await {
+                    Err(Failure::NotFound { what }) => return Err(place.nowhere(&written, &what)),
+                    image => image?,
+                };
+                brought.fetch(&written, &image, settings, images, told).await?;
+            }
+            Locator::Builder | Locator::OnBuilder(_) | Locator::Folder(_) => {}
+        }
+    }
+    Ok(brought)
+}
+
 /// Writes the order of a build into its layers folder, where it is found before the builder's, and adds buildpacks that the
 /// builder does not have. Without wishes the builder's own order stands.
-pub(super) fn declare(folders: &Folders, build: &ImageBuild, project: &ProjectToml) -> Result<(), ImageBuildError> {
-    let place = Place { folders, source: &build.source };
+pub(super) fn declare(
+    folders: &Folders,
+    build: &ImageBuild,
+    project: &ProjectToml,
+    images: &BuildpackImages,
+) -> Result<(), ImageBuildError> {
+    let place = Place { folders, source: &build.source, images };
     let declared: Vec<Item> = if build.buildpacks.is_empty() {
         place.all(&project.group)?
     } else {
@@ -108,6 +163,7 @@ fn to_toml(order: &Order) -> String {
 struct Place<'a> {
     folders: &'a Folders,
     source: &'a Path,
+    images: &'a BuildpackImages,
 }
 
 impl Place<'_> {
@@ -116,39 +172,86 @@ impl Place<'_> {
     }
 
     fn declared(&self, buildpack: &ProjectBuildpack) -> Result<Item, ImageBuildError> {
-        match buildpack {
-            ProjectBuildpack::Id { id, version } => self.on_builder(id, version.as_deref()).map(Item::One),
-            ProjectBuildpack::Uri(written) => self.locate(written),
-            ProjectBuildpack::Script { id, api, inline, shell } => {
+        match (buildpack, buildpack.locator()) {
+            (ProjectBuildpack::Script { id, api, inline, shell }, _) => {
                 self.add_script(id, api.as_deref(), inline, shell.as_deref()).map(Item::One)
             }
+            (_, written) => self.locate(&written.unwrap_or_default()),
         }
     }
 
-    /// Finds what a locator means.
+    /// Finds what a locator means, and adds it where the builder does not have it.
     fn locate(&self, written: &str) -> Result<Item, ImageBuildError> {
+        let element = match self.read(written)? {
+            Locator::Builder => return Ok(Item::Builder),
+            Locator::OnBuilder(element) => element,
+            Locator::Folder(folder) => self.add(&folder)?,
+            Locator::Image(_) | Locator::Registered(_) => {
+                let missing = || Failure::NotFound { what: format!("the buildpack `{written}`") };
+                let image = self.images.get(written).ok_or_else(missing)?;
+                for folder in &image.folders {
+                    self.add(folder)?;
+                }
+                image.element.clone()
+            }
+        };
+        Ok(Item::One(element))
+    }
+
+    /// Reads a locator as `pack` does: what the builder has comes before the registry, and that before images without a mark.
+    fn read(&self, written: &str) -> Result<Locator, ImageBuildError> {
+        let not_understood = |why: &str| {
+            not_possible(format!(
+                "{why}, as `{written}` asks for: use one that the builder has (`urn:cnb:builder:ID`), one of the registry \
+                 (`urn:cnb:registry:ID`), an image (`docker://IMAGE`), a folder, or `--engine pack`"
+            ))
+        };
         if written == FROM_BUILDER {
-            return Ok(Item::Builder);
+            return Ok(Locator::Builder);
         }
         if let Some(id) = ON_BUILDER.iter().find_map(|prefix| written.strip_prefix(prefix)) {
-            return self.id(id).map(Item::One);
+            return self.id(id).map(Locator::OnBuilder);
         }
-        if let Some(folder) = self.folder(written) {
-            return self.add(&folder).map(Item::One);
-        }
-        let refused = if written.starts_with("urn:cnb:registry:") {
-            "the registry of buildpacks is not read"
-        } else if written.starts_with("docker:") {
-            "images of buildpacks are not read"
-        } else if written.contains("://") || is_archive(written) {
-            "archives of buildpacks are not read"
-        } else {
-            return self.id(written).map(Item::One);
+        let missing = match self.id(written) {
+            Ok(element) => return Ok(Locator::OnBuilder(element)),
+            Err(missing) => missing,
         };
-        Err(not_possible(format!(
-            "{refused}, as `{written}` asks for: use one that the builder has (`urn:cnb:builder:ID`), a folder, or \
-             `--engine pack`"
-        )))
+        if let Some(folder) = self.folder(written) {
+            return Ok(Locator::Folder(folder));
+        }
+        if let Some(id) = written.strip_prefix("urn:cnb:registry:") {
+            let registered = Registered::read(id).map(Locator::Registered);
+            return registered.ok_or_else(|| not_understood("the registry of buildpacks can have no such name"));
+        }
+        if let Some(image) = written.strip_prefix("docker://") {
+            return Ok(Locator::Image(image.to_owned()));
+        }
+        if written.contains("://") || is_archive(written) {
+            return Err(not_understood("archives of buildpacks are not read"));
+        }
+        // Of one that the builder has, another version is a slip rather than another buildpack.
+        let id = written.split_once('@').map_or(written, |(id, _)| id);
+        if !self.versions(id).is_empty() {
+            return Err(missing);
+        }
+        if let Some(registered) = Registered::read(written) {
+            return Ok(Locator::Registered(registered));
+        }
+        if written.contains('/') && written.parse::<ImageReference>().is_ok() {
+            return Ok(Locator::Image(written.to_owned()));
+        }
+        Err(missing)
+    }
+
+    /// Tells that neither the builder nor the registry has a buildpack.
+    fn nowhere(&self, written: &str, missing: &str) -> ImageBuildError {
+        if written.starts_with("urn:") {
+            return Failure::NotFound { what: missing.to_owned() }.into();
+        }
+        not_possible(format!(
+            "neither the builder nor the registry has the buildpack `{written}`: the builder has {}",
+            self.listed()
+        ))
     }
 
     /// A folder with a buildpack: as seen from where packhorse was started, or from the app.
@@ -170,10 +273,7 @@ impl Place<'_> {
             not_possible(format!("the builder has no buildpack `{wanted}`{has}"))
         };
         let Ok(id) = written.parse::<BuildpackId>() else { return Err(missing(String::new())) };
-        let folder = self.folders.cnb.inside.join("buildpacks").join(id.folder());
-        let listed =
-            self.folders.list(&folder).map_err(|error| Failure::refused("list the builder's buildpacks", error))?;
-        let versions: Vec<String> = listed.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
+        let versions = self.versions(written);
         let version = match (version, versions.as_slice()) {
             (_, []) => return Err(missing(format!(": it has {}", self.listed()))),
             (Some(version), all) if all.iter().any(|found| found == version) => version.to_owned(),
@@ -185,6 +285,14 @@ impl Place<'_> {
             }
         };
         Ok(Element { id, version, optional: false })
+    }
+
+    /// Returns the versions of a buildpack that the builder has.
+    fn versions(&self, id: &str) -> Vec<String> {
+        let Ok(id) = id.parse::<BuildpackId>() else { return Vec::new() };
+        let folder = self.folders.cnb.inside.join("buildpacks").join(id.folder());
+        let listed = self.folders.list(&folder).unwrap_or_default();
+        listed.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect()
     }
 
     /// Names the builder's buildpacks.
@@ -318,9 +426,12 @@ mod tests {
     }
 
     fn told(place: &Place<'_>, written: &str) -> String {
-        match place.locate(written) {
-            Ok(Item::One(element)) => element.to_string(),
-            Ok(Item::Builder) => "the builder's".to_owned(),
+        match place.read(written) {
+            Ok(Locator::OnBuilder(element)) => element.to_string(),
+            Ok(Locator::Builder) => "the builder's".to_owned(),
+            Ok(Locator::Folder(folder)) => place.add(&folder).unwrap().to_string(),
+            Ok(Locator::Image(image)) => format!("the image {image}"),
+            Ok(Locator::Registered(registered)) => format!("the registry's {registered}"),
             Err(error) => error.to_string(),
         }
     }
@@ -329,7 +440,8 @@ mod tests {
     fn each_way_to_name_a_buildpack_is_understood_or_refused_in_words() {
         let top = tempfile::tempdir().unwrap();
         let folders = folders(top.path());
-        let place = Place { folders: &folders, source: top.path() };
+        let images = BuildpackImages::default();
+        let place = Place { folders: &folders, source: top.path(), images: &images };
         for (written, means) in [
             ("from=builder", "the builder's"),
             ("urn:cnb:builder:x/py", "x/py@1"),
@@ -339,9 +451,13 @@ mod tests {
             ("own", "own/one@3"),
             ("x/js", "in several versions (1, 2): name one"),
             ("x/js@7", "no buildpack `x/js@7`: it has 1 and 2"),
-            ("x/none", "no buildpack `x/none`: it has x/js, x/py"),
-            ("urn:cnb:registry:x/py", "the registry of buildpacks is not read"),
-            ("docker://example.com/x", "images of buildpacks are not read"),
+            ("urn:cnb:builder:x/none", "no buildpack `x/none`: it has x/js, x/py"),
+            ("x/none", "the registry's x/none"),
+            ("none", "no buildpack `none`: it has x/js, x/py"),
+            ("urn:cnb:registry:x/py@1.2.3", "the registry's x/py@1.2.3"),
+            ("urn:cnb:registry:py", "can have no such name"),
+            ("docker://example.com/x", "the image example.com/x"),
+            ("example.com/shop/x:1", "the image example.com/shop/x:1"),
             ("https://example.com/x.tgz", "archives of buildpacks are not read"),
         ] {
             let told = told(&place, written);
@@ -354,7 +470,8 @@ mod tests {
     fn a_script_of_the_project_becomes_a_buildpack() {
         let top = tempfile::tempdir().unwrap();
         let folders = folders(top.path());
-        let place = Place { folders: &folders, source: top.path() };
+        let images = BuildpackImages::default();
+        let place = Place { folders: &folders, source: top.path(), images: &images };
         let script = ProjectBuildpack::Script {
             id: "me/script".to_owned(),
             api: Some("0.10".to_owned()),

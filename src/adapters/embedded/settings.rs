@@ -14,6 +14,8 @@ pub struct EmbeddedSettings {
     pub helper: PathBuf,
     /// The user's folder for what stays between builds: builders, caches, and builds under way. It need not be there.
     pub cache: PathBuf,
+    /// The address of the registry of buildpacks.
+    pub buildpack_registry: String,
     /// The Docker daemon, where there is one: it gets images that are not published.
     pub docker: Option<Docker>,
     /// Logins to registries.
@@ -30,5 +32,10 @@ impl EmbeddedSettings {
     /// Where builders are unpacked.
     pub(super) fn roots(&self) -> PathBuf {
         self.cache.join("roots")
+    }
+
+    /// Where buildpacks are unpacked that come as images.
+    pub(super) fn buildpacks(&self) -> PathBuf {
+        self.cache.join("buildpacks")
     }
 }

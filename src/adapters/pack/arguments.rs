@@ -153,6 +153,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::image::layer::Compression;
 
     fn build() -> ImageBuild {
         ImageBuild {
@@ -164,6 +165,7 @@ mod tests {
             previous_image: None,
             env: BTreeMap::from([("TOKEN".to_owned(), "s3cret".into())]),
             publish: true,
+            compression: Compression::default(),
             cache: Cache::Volume("shop".to_owned()),
             network: None,
             ca_bundle: None,

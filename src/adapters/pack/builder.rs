@@ -21,6 +21,7 @@ use crate::domain::layer_figures::LayerFigures;
 use crate::domain::lifecycle_phase::{LifecyclePhase, failed_with};
 use crate::domain::redact::Redactor;
 use crate::image::ImageReference;
+use crate::image::layer::Compression;
 use crate::ports::container_engine::{ApiVersion, ContainerEngine};
 use crate::ports::failure::{Failure, chain};
 use crate::ports::image_builder::{BuildOutput, BuiltImage, Cache, ImageBuild, ImageBuildError, ImageBuilder};
@@ -65,7 +66,13 @@ impl PackBuilder {
     /// Refuses what this daemon cannot do, before a build has begun.
     fn check(&self, build: &ImageBuild) -> Result<(), ImageBuildError> {
         if build.publish {
-            return Ok(());
+            return match build.compression {
+                Compression::Gzip => Ok(()),
+                Compression::Zstd => Err(not_possible(
+                    "it compresses layers with gzip only: leave out zstd, or build with the engine `embedded`"
+                        .to_owned(),
+                )),
+            };
         }
         let version = self.docker.api_version();
         if version < DAEMON_API {

@@ -33,6 +33,17 @@ pub enum ProjectBuildpack {
     },
 }
 
+impl ProjectBuildpack {
+    /// Returns it as it would be written in a list of buildpacks; nothing for a script.
+    pub fn locator(&self) -> Option<String> {
+        match self {
+            Self::Id { id, version: Some(version) } => Some(format!("{id}@{version}")),
+            Self::Id { id: text, version: None } | Self::Uri(text) => Some(text.clone()),
+            Self::Script { .. } => None,
+        }
+    }
+}
+
 /// What a `project.toml` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProjectToml {

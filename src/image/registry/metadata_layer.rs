@@ -68,7 +68,9 @@ fn metadata_toml(packed: &[u8], diff_id: &Digest) -> io::Result<String> {
         [0x1f, 0x8b, ..] => {
             flate2::read::MultiGzDecoder::new(packed).take(LONGEST_UNPACKED + 1).read_to_end(&mut unpacked)?;
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(wrong("its config layer is packed with zstd")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::stream::Decoder::new(packed)?.take(LONGEST_UNPACKED + 1).read_to_end(&mut unpacked)?;
+        }
         plain => unpacked.extend_from_slice(plain),
     }
     if unpacked.len() as u64 > LONGEST_UNPACKED {
@@ -118,6 +120,8 @@ mod tests {
         let diff_id = Digest::of(&plain);
         assert_eq!(metadata_toml(&plain, &diff_id).unwrap(), "processes = []\n");
         assert_eq!(metadata_toml(&gzip(&plain), &diff_id).unwrap(), "processes = []\n");
+        let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+        assert_eq!(metadata_toml(&zstd, &diff_id).unwrap(), "processes = []\n");
     }
 
     #[test]

@@ -40,7 +40,7 @@ const ROOT: &str = "root";
 const IMAGE: &str = "image.json";
 /// In the making, or about to be removed.
 const NEW: &str = ".new-";
-/// How many are kept. One has a gigabyte or two.
+/// How many are kept where nobody says. A builder's has a gigabyte or two.
 const MOST: usize = 5;
 const LOCKS: &str = ".locks";
 
@@ -67,18 +67,25 @@ pub struct RootStore {
     folder: PathBuf,
     owners: Owners,
     limits: Limits,
+    most: usize,
 }
 
 impl RootStore {
     /// Keeps them in `folder`, which need not exist.
     pub fn new(folder: impl Into<PathBuf>, owners: Owners) -> Self {
-        Self { folder: folder.into(), owners, limits: Limits::default() }
+        Self { folder: folder.into(), owners, limits: Limits::default(), most: MOST }
     }
 
     /// Sets how much an image may unpack to.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Sets how many are kept.
+    #[must_use]
+    pub fn keeping(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Returns the root filesystem of `image` for this machine, unpacked if it is not there yet. `say` hears about waits.
@@ -117,8 +124,8 @@ impl RootStore {
             fs::rename(&new.folder, &folder).map_err(store)?;
             lock.note_use();
             drop(lock);
-            let store_folder = self.folder.clone();
-            beside(move |_| remove_unused(&store_folder, MOST)).await.map_err(store)?;
+            let (store_folder, most) = (self.folder.clone(), self.most);
+            beside(move |_| remove_unused(&store_folder, most)).await.map_err(store)?;
         }
     }
 

@@ -1,10 +1,6 @@
-//! `packhorse codebuild`: the build runner.
+//! `packhorse codebuild`.
 
 use clap::{Args, Subcommand};
-
-use super::Session;
-use crate::context;
-use crate::ui::CliError;
 
 /// Run a step of a build inside CodeBuild
 ///
@@ -31,9 +27,4 @@ pub enum Verb {
     Build,
     /// Run the tests; when they pass, give the image its names
     Postbuild,
-}
-
-/// Runs the command.
-pub(super) async fn run(session: &Session, args: &CodebuildArgs) -> Result<(), CliError> {
-    context::codebuild(session, args.verb).await
 }

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::globals::Globals;
+use crate::flags::Globals;
 use crate::ui::Printer;
 
 /// What every command is given.

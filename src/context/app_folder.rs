@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::catalogue::Catalogue;
 use crate::domain::manifest::{ManifestError, ManifestFiles, Resolved, SourceFile, resolve};
+use crate::domain::namespace::Namespace;
 use crate::ui::CliError;
 
 /// Reads and merges the manifests of an app.
 pub(crate) fn plan(folder: &Path) -> Result<Resolved, CliError> {
     let catalogue = Catalogue::shipped().map_err(|error| CliError::internal("broken catalogue").because(error))?;
-    let config = crate::domain::namespace::Namespace::default().config_file();
+    let config = Namespace::default().config_file();
     let files = ManifestFiles {
         apppack_toml: file(folder, &config)?,
         app_json: file(folder, "app.json")?,

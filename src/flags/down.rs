@@ -1,13 +1,10 @@
-//! `packhorse down`: what `up` started is stopped, and what it left is removed.
+//! `packhorse down`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Session;
-use crate::context;
 use crate::env_vars;
-use crate::ui::CliError;
 
 /// Stop an app that runs on this machine
 ///
@@ -28,9 +25,4 @@ pub struct DownArgs {
     /// Where state is kept (default: `.packhorse` in the app's folder)
     #[arg(long, env = env_vars::PACKHORSE_STATE_DIR, hide_env_values = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-}
-
-/// Runs the command.
-pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<(), CliError> {
-    context::down(session, args).await
 }
