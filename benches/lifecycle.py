@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The embedded lifecycle beside `pack build --publish` and `pack build` into the daemon: same machine, builder, app and registry.
+"""The embedded lifecycle beside `pack`, publishing and into the daemon: same machine, builder, app and registry.
 
 Called by scripts/bench, which builds the program and starts the real parts. A registry of its own lies in memory, so that it does not
 hold anybody up; a builder of its own has one buildpack, which makes layers of chosen size and number (benches/buildpack).
@@ -29,7 +29,10 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENGINES = ("embedded", "publish", "daemon")
+# Ours and `pack`, each publishing and into the daemon.
+ENGINES = ("embedded", "publish", "loaded", "daemon")
+# With which of ours one of `pack` is compared.
+OURS = {"publish": "embedded", "daemon": "loaded"}
 SCENARIOS = ("cold", "no change", "one file", "dependency")
 # What an app has: an interpreter that later buildpacks need, dependencies, what their installer keeps, and tools of the build.
 LAYERS = [
@@ -263,16 +266,16 @@ class Bench:
         (app / "layers.txt").write_text("".join(" ".join(map(str, layer)) + "\n" for layer in layers))
 
     def build(self, engine, name, app):
-        image = f"{self.registry.host}/{name}-{engine}:latest" if engine != "daemon" else f"{name}-daemon:latest"
-        if engine == "embedded":
-            command = [self.program, "image", "build", str(app), "--engine", "embedded", "--builder", self.builder,
-                       "--tag", image, "--publish"]  # fmt: skip
-            env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
+        publish = engine in ("embedded", "publish")
+        image = f"{self.registry.host}/{name}-{engine}:latest" if publish else f"{name}-{engine}:latest"
+        if engine in ("embedded", "loaded"):
+            command = [self.program, "image", "build", str(app), "--engine", "embedded", "--builder", self.builder, "--tag", image]
+            env = {"DOCKER_HOST": part("DOCKER"), "PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
         else:
             command = [part("PACK"), "build", image, "--path", str(app), "--builder", self.builder, "--trust-builder",
                        "--pull-policy", "if-not-present", "--network", "host", "--docker-host", part("DOCKER"), "--no-color"]  # fmt: skip
-            command += ["--publish"] if engine == "publish" else []
             env = self.pack_env()
+        command += ["--publish"] if publish else []
         return measured(command, env, self.log, self.registry, self.home)
 
     def forget(self, name):
@@ -285,7 +288,7 @@ class Bench:
         images = docker("image", "ls", "-q", "--filter", f"reference={name}-*").split()
         if images:
             docker("image", "rm", "-f", *sorted(set(images)))
-        for kept in ("layers", "handed"):
+        for kept in ("layers", "handed", "docker"):
             shutil.rmtree(self.home / ".cache/packhorse" / kept, ignore_errors=True)
 
     def round(self, turn, engines):
@@ -322,17 +325,18 @@ def median(runs, what):
 
 
 def table(title, runs_of):
-    """Prints medians, one line per engine, and how many times longer than ours the others' rest took."""
+    """Prints medians, one line per engine, and how many times longer than ours the rest of `pack` took, to the same place."""
     print(f"\n{title}")
-    print(f"{'':10} {'wall':>8} {'rest':>8} {'export':>8} {'cpu':>8} {'disk MB':>8} {'sent MB':>8} {'peak MB':>8}  rest/embedded")
-    ours = median(runs_of["embedded"], "rest") if "embedded" in runs_of else None
+    print(f"{'':10} {'wall':>8} {'rest':>8} {'export':>8} {'cpu':>8} {'disk MB':>8} {'sent MB':>8} {'peak MB':>8}  rest/ours")
     ratios = {}
     for engine, runs in runs_of.items():
         m = lambda what: median(runs, what)
-        ratios[engine] = m("rest") / ours if ours else 0
+        ours = runs_of.get(OURS.get(engine))
+        ratios[engine] = m("rest") / median(ours, "rest") if ours else None
+        ratio = f"{ratios[engine]:.1f}" if ours else ""
         print(
             f"{engine:10} {m('wall'):8.2f} {m('rest'):8.2f} {m('exporting'):8.2f} {m('cpu'):8.2f} {m('disk') / 1e6:8.1f} "
-            f"{m('sent') / 1e6:8.1f} {m('memory') / 1e6:8.0f}  {ratios[engine]:.1f}"
+            f"{m('sent') / 1e6:8.1f} {m('memory') / 1e6:8.0f}  {ratio}"
         )
     return ratios
 
@@ -352,7 +356,7 @@ def main():
         try:
             bench = Bench(arguments.program, folder, registry)
             # The first build of all fetches the builder.
-            bench.large(0, ("embedded",) if "embedded" in engines else engines, 2, 1, 2)
+            bench.large(0, tuple(e for e in engines if e in OURS.values()) or engines, 2, 1, 2)
             rounds = []
             for turn in range(arguments.runs):
                 rounds.append(bench.round(turn, engines))
@@ -379,7 +383,7 @@ def main():
 
 
 def check(scenario, ratios):
-    """`pack build --publish` does the same work; the daemon's is told beside it."""
+    """The goals are about `pack build --publish`; the daemon's ratio is told beside it."""
     goal, ratio = GOALS.get(scenario), ratios.get("publish")
     return [f"{scenario}: {ratio:.1f} times, and not {goal}"] if goal and ratio and ratio < goal else []
 
