@@ -29,8 +29,8 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# Ours and `pack`, each publishing and into the daemon.
-ENGINES = ("embedded", "publish", "loaded", "daemon")
+# Ours and `pack`, each publishing (ours with zstd too) and into the daemon.
+ENGINES = ("embedded", "zstd", "publish", "loaded", "daemon")
 # With which of ours one of `pack` is compared.
 OURS = {"publish": "embedded", "daemon": "loaded"}
 SCENARIOS = ("cold", "no change", "one file", "dependency")
@@ -257,26 +257,32 @@ class Bench:
             file = app / f"package-{number % 17}" / f"module_{number}.py"
             file.parent.mkdir(exist_ok=True)
             file.write_bytes((f"# {number}\n".encode() + text)[: kilobytes * 1024])
-        self.declare(app, layers)
+        self.declare(app, layers, "")
         (app / "app.json").write_text(json.dumps({"stack": self.builder}))
         return app
 
     @staticmethod
-    def declare(app, layers):
-        (app / "layers.txt").write_text("".join(" ".join(map(str, layer)) + "\n" for layer in layers))
+    def declare(app, layers, engine):
+        """Each engine makes layers of its own: a daemon that has those of another would not unpack them."""
+        lines = [" ".join(map(str, [*layer[:-1], layer[-1] + engine])) for layer in layers]
+        (app / "layers.txt").write_text("".join(line + "\n" for line in lines))
 
     def build(self, engine, name, app):
-        publish = engine in ("embedded", "publish")
+        publish = engine in ("embedded", "zstd", "publish")
         image = f"{self.registry.host}/{name}-{engine}:latest" if publish else f"{name}-{engine}:latest"
-        if engine in ("embedded", "loaded"):
+        if engine in ("embedded", "zstd", "loaded"):
             command = [self.program, "image", "build", str(app), "--engine", "embedded", "--builder", self.builder, "--tag", image]
-            env = {"DOCKER_HOST": part("DOCKER"), "PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")}
+            env = {"DOCKER_HOST": part("DOCKER"), "PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_CACHE_HOME": str(self.cache(engine))}
         else:
             command = [part("PACK"), "build", image, "--path", str(app), "--builder", self.builder, "--trust-builder",
                        "--pull-policy", "if-not-present", "--network", "host", "--docker-host", part("DOCKER"), "--no-color"]  # fmt: skip
             env = self.pack_env()
         command += ["--publish"] if publish else []
+        command += ["--compression", "zstd"] if engine == "zstd" else []
         return measured(command, env, self.log, self.registry, self.home)
+
+    def cache(self, engine):
+        return self.home / f".cache-{engine}"
 
     def forget(self, name):
         for engine in ENGINES:
@@ -288,22 +294,26 @@ class Bench:
         images = docker("image", "ls", "-q", "--filter", f"reference={name}-*").split()
         if images:
             docker("image", "rm", "-f", *sorted(set(images)))
-        for kept in ("layers", "handed", "docker"):
-            shutil.rmtree(self.home / ".cache/packhorse" / kept, ignore_errors=True)
+        # The daemon, one of the tests' own, would know the layers of images that lost their name.
+        docker("image", "prune", "-f")
+        for engine in ("zstd", *OURS.values()):
+            for kept in ("layers", "handed", "docker"):
+                shutil.rmtree(self.cache(engine) / "packhorse" / kept, ignore_errors=True)
 
     def round(self, turn, engines):
         """All scenarios with each engine, the order of engines turned by one each time."""
         name = f"bench{secrets.token_hex(4)}"
         found = {}
         app = self.app(name, LAYERS)
+        layers = LAYERS
         try:
             for scenario in SCENARIOS:
                 if scenario == "one file":
                     (app / "package-3/module_3.py").write_text(f"# changed in round {turn}\n")
                 if scenario == "dependency":
-                    changed = [(n, k, m, f, "2" if n in ("dependencies", "installer") else v) for n, k, m, f, v in LAYERS]
-                    self.declare(app, changed)
+                    layers = [(n, k, m, f, "2" if n in ("dependencies", "installer") else v) for n, k, m, f, v in LAYERS]
                 for engine in engines[turn % len(engines):] + engines[: turn % len(engines)]:
+                    self.declare(app, layers, engine)
                     found[scenario, engine] = self.build(engine, name, app)
         finally:
             self.forget(name)
@@ -312,10 +322,15 @@ class Bench:
     def large(self, turn, engines, megabytes, layers, files):
         """A cold build of a large set of layers."""
         name = f"bench{secrets.token_hex(4)}"
-        app = self.app(name, [(f"large-{n}", "launch", megabytes // layers, files // layers, "1") for n in range(layers)])
+        sizes = [(f"large-{n}", "launch", megabytes // layers, files // layers, "1") for n in range(layers)]
+        app = self.app(name, sizes)
         try:
             order = engines[turn % len(engines):] + engines[: turn % len(engines)]
-            return {engine: self.build(engine, name, app) for engine in order}
+            found = {}
+            for engine in order:
+                self.declare(app, sizes, engine)
+                found[engine] = self.build(engine, name, app)
+            return found
         finally:
             self.forget(name)
 
@@ -334,6 +349,8 @@ def table(title, runs_of):
         ours = runs_of.get(OURS.get(engine))
         ratios[engine] = m("rest") / median(ours, "rest") if ours else None
         ratio = f"{ratios[engine]:.1f}" if ours else ""
+        if engine == "publish" and "zstd" in runs_of:
+            ratio += f", with zstd {m('rest') / median(runs_of['zstd'], 'rest'):.1f}"
         print(
             f"{engine:10} {m('wall'):8.2f} {m('rest'):8.2f} {m('exporting'):8.2f} {m('cpu'):8.2f} {m('disk') / 1e6:8.1f} "
             f"{m('sent') / 1e6:8.1f} {m('memory') / 1e6:8.0f}  {ratio}"
@@ -356,7 +373,7 @@ def main():
         try:
             bench = Bench(arguments.program, folder, registry)
             # The first build of all fetches the builder.
-            bench.large(0, tuple(e for e in engines if e in OURS.values()) or engines, 2, 1, 2)
+            bench.large(0, tuple(e for e in engines if e not in OURS) or engines, 2, 1, 2)
             rounds = []
             for turn in range(arguments.runs):
                 rounds.append(bench.round(turn, engines))

@@ -52,8 +52,8 @@ impl ImageDraft {
 
     /// Adds a layer on top; `created_by` is what history says of it.
     ///
-    /// A gzip layer gets the name that fits the manifest, Docker's or OCI's: they are the same format. Docker's manifests know no zstd:
-    /// with such a layer they become OCI's.
+    /// A gzip layer gets the name that fits the manifest, Docker's or OCI's: they are the same format. Docker's manifests know gzip
+    /// only: with another layer they become OCI's.
     pub fn push(&mut self, diff_id: Digest, layer: Descriptor, created_by: &str) {
         self.push_with(diff_id, layer, History { created_by: created_by.to_owned(), ..History::default() });
     }
@@ -61,7 +61,7 @@ impl ImageDraft {
     /// Adds a layer on top with its step of history; see [`Self::push`].
     pub(super) fn push_with(&mut self, diff_id: Digest, mut layer: Descriptor, step: History) {
         let is_gzip = [media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP].contains(&layer.media_type.as_str());
-        if layer.media_type == media_type::OCI_LAYER_ZSTD {
+        if [media_type::OCI_LAYER_ZSTD, media_type::OCI_LAYER].contains(&layer.media_type.as_str()) {
             self.become_oci();
         }
         if is_gzip {

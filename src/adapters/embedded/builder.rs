@@ -113,9 +113,7 @@ impl EmbeddedBuilder {
         let workplace = &base.workplace;
         let cache = self.cache(&images, build, told).await;
         let cache = cache.as_ref().map(|(cache, _)| cache);
-        // Whatever is not published must be fit for any daemon.
-        let compression = if build.publish { build.compression } else { Compression::Gzip };
-        let packing = Packing::new(workplace, settings, compression)?;
+        let packing = Packing::new(workplace, settings, destination.compression(build))?;
         let account = workplace.account();
         let create = Create {
             folders: workplace.folders(),
@@ -266,6 +264,7 @@ impl Packing {
         let memory = match compression {
             Compression::Gzip => "gzip-layers",
             Compression::Zstd => "zstd-layers",
+            Compression::None => "plain-layers",
         };
         Ok(Self(Arc::new(packer.with_memory(settings.cache.join(memory)))))
     }

@@ -16,6 +16,7 @@ use super::settings::EmbeddedSettings;
 use super::told::Told;
 use crate::adapters::docker::Docker;
 use crate::adapters::sandbox::beside;
+use crate::image::layer::Compression;
 use crate::image::{
     Digest, ImageReference, ImageSource as _, ImageTarget, Layout, Platform, Registry, RegistryTarget, SourceImage,
     docker_archive,
@@ -66,6 +67,15 @@ impl Destination {
     /// The registry that the image goes to.
     pub(super) fn registry<'n>(&self, name: &'n ImageReference) -> Option<&'n Registry> {
         matches!(self, Self::Registry(_)).then(|| name.registry())
+    }
+
+    /// How layers that are made anew are compressed: for a folder as every daemon takes them, for this machine's not at all.
+    pub(super) fn compression(&self, build: &ImageBuild) -> Compression {
+        match self {
+            Self::Registry(_) => build.compression,
+            Self::Folder { docker: Some(_), .. } => Compression::None,
+            Self::Folder { docker: None, .. } => Compression::Gzip,
+        }
     }
 
     pub(super) fn target(&self) -> &dyn ImageTarget {

@@ -67,7 +67,7 @@ impl PackBuilder {
     fn check(&self, build: &ImageBuild) -> Result<(), ImageBuildError> {
         if build.publish {
             return match build.compression {
-                Compression::Gzip => Ok(()),
+                Compression::Gzip | Compression::None => Ok(()),
                 Compression::Zstd => Err(not_possible(
                     "it compresses layers with gzip only: leave out zstd, or build with the engine `embedded`"
                         .to_owned(),

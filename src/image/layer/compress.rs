@@ -23,6 +23,8 @@ pub enum Compression {
     Gzip,
     /// zstd: smaller and faster, but only recent engines and registries take it.
     Zstd,
+    /// The archive as it is: for a daemon on this machine, which would only undo the work.
+    None,
 }
 
 impl Compression {
@@ -32,6 +34,7 @@ impl Compression {
         match self {
             Self::Gzip => media_type::OCI_LAYER_GZIP,
             Self::Zstd => media_type::OCI_LAYER_ZSTD,
+            Self::None => media_type::OCI_LAYER,
         }
     }
 }
@@ -66,7 +69,7 @@ struct Job {
 struct Queue {
     state: Mutex<State>,
     filled: Condvar,
-    zeros: [OnceLock<Arc<Vec<u8>>>; 2],
+    zeros: [OnceLock<Arc<Vec<u8>>>; 3],
 }
 
 #[derive(Default)]
@@ -104,6 +107,10 @@ impl CompressorPool {
     /// Has `block` compressed, after those of layers whose `turn` is lower. Callers bound how many they have under way.
     pub(super) fn compress(&self, turn: u64, block: Arc<Vec<u8>>, compression: Compression) -> Compressed {
         let (done, compressed) = sync_channel(1);
+        if compression == Compression::None {
+            let _ = done.send(Ok(block));
+            return compressed;
+        }
         let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (turn, state.taken);
         state.taken += 1;
@@ -204,6 +211,7 @@ impl Compressors {
                 };
                 zstd.compress(block)
             }
+            Compression::None => Ok(block.to_vec()),
         }
     }
 }
@@ -232,6 +240,7 @@ mod tests {
         assert!(members(Compression::Gzip, &blocks) == gzip, "the same bytes each time");
         let read = zstd::stream::decode_all(members(Compression::Zstd, &blocks).as_slice()).unwrap();
         assert!(read == blocks.concat());
+        assert!(members(Compression::None, &blocks) == blocks.concat());
     }
 
     #[test]

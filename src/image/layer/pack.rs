@@ -152,7 +152,9 @@ impl Packer {
         let (archive, (size, digest)) = thread::scope(|scope| {
             let (members, compressed) = sync_channel::<Compressed>(under_way);
             let told = progress.as_ref();
-            let writer = scope.spawn(move || write(file, told, compressed.iter()));
+            // What is not compressed has the digest of the archive.
+            let hasher = (self.compression != Compression::None).then(Hasher::default);
+            let writer = scope.spawn(move || write(file, told, compressed.iter(), hasher));
             let archive = if let Some(ReadLayer { digest, kept: Some(mut kept) }) = before {
                 let compress = |block: Arc<Vec<u8>>| {
                     if let Some(copy) = &copy {
@@ -189,7 +191,7 @@ impl Packer {
         })?;
         let ArchiveDigest { diff_id, size: archive_size } = archive;
         let mut descriptor = Descriptor::of(self.compression.media_type(), b"");
-        (descriptor.digest, descriptor.size) = (digest, size);
+        (descriptor.digest, descriptor.size) = (digest.unwrap_or_else(|| diff_id.clone()), size);
         if let Some(memory) = &self.memory {
             memory.remember(&diff_id, archive_size, &descriptor);
         }
@@ -323,13 +325,15 @@ fn write(
     mut file: File,
     told: Option<&watch::Sender<Progress>>,
     members: impl Iterator<Item = Compressed>,
-) -> Result<(u64, Digest), WriteError> {
-    let mut hasher = Hasher::default();
+    mut hasher: Option<Hasher>,
+) -> Result<(u64, Option<Digest>), WriteError> {
     let mut size = 0;
     for member in members {
         let member = member.recv().map_err(|error| WriteError::Compression(io::Error::other(error)))?;
         let member = member.map_err(WriteError::Compression)?;
-        hasher.update(&member);
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&member);
+        }
         file.write_all(&member).map_err(WriteError::Disk)?;
         size += member.len() as u64;
         if let Some(told) = told
@@ -339,7 +343,7 @@ fn write(
         }
     }
     file.flush().map_err(WriteError::Disk)?;
-    Ok((size, hasher.finish()))
+    Ok((size, hasher.map(Hasher::finish)))
 }
 
 #[cfg(test)]
@@ -369,6 +373,16 @@ mod tests {
         assert_eq!((layer.diff_id, layer.archive_size), (digest.diff_id, digest.size));
         assert_eq!(layer.descriptor.digest, Digest::of(&std::fs::read(&*layer.blob).unwrap()));
         assert_eq!(packer.room.load(Ordering::Relaxed), ROOM);
+    }
+
+    #[test]
+    fn layer_that_is_not_compressed_is_its_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let packer = Packer::new(folder.path(), Compression::None).unwrap();
+        let layer = packer.pack(entries(&[3, 2 * BLOCK])).unwrap();
+        let bytes = std::fs::read(&*layer.blob).unwrap();
+        assert_eq!((&layer.descriptor.digest, layer.descriptor.size), (&layer.diff_id, layer.archive_size));
+        assert_eq!(Descriptor::of(&layer.descriptor.media_type, &bytes), layer.descriptor);
     }
 
     #[test]
