@@ -63,7 +63,8 @@ struct ImageBuildArgs {
     /// How new layers of a published image are compressed
     #[arg(long, env = env_vars::PACKHORSE_COMPRESSION, hide_env_values = true, value_enum, default_value_t)]
     compression: CompressionChoice,
-    /// A buildpack to use instead of those of the manifests; repeat for more, in order
+    /// A buildpack to use instead of those of the manifests; repeat for more, in order: an id, a folder, `docker://IMAGE`,
+    /// `urn:cnb:builder:ID`, `urn:cnb:registry:ID` or `from=builder`
     #[arg(long, value_name = "BUILDPACK")]
     buildpack: Vec<String>,
     /// A build variable; a name alone takes the value from this shell
