@@ -192,10 +192,8 @@ fn buildpack_part(
     if layer.has_contents {
         let known = before.map_or("", |before| before.sha.as_str());
         let job = layers::of_folder(export, layer.path.clone(), &name, &created_by, known);
-        let folders = export.site.folders;
-        // One behind a link is somebody else's.
-        let is_its_own = folders.resolve(&layer.path).ok() == folders.layers.to_host(&layer.path);
-        let spent = (is_its_own && !file.cache).then(|| layer.path.clone());
+        // Of one that is a link only the link goes.
+        let spent = (!file.cache).then(|| layer.path.clone());
         return Ok(Part::Made(Job { cached: file.cache, spent, ..job }));
     }
     if file.cache {
