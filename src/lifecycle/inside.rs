@@ -333,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn removing_takes_a_link_and_leaves_what_it_points_to() {
+        let host = tempfile::tempdir().unwrap();
+        let folders = folders(host.path());
+        fs::create_dir(host.path().join("app/data")).unwrap();
+        fs::write(host.path().join("app/data/file"), "app").unwrap();
+        for target in [Path::new("/workspace/data"), &host.path().join("app/data")] {
+            symlink(target, host.path().join("layers/linked")).unwrap();
+            folders.remove(Path::new("/layers/linked")).unwrap();
+            assert!(fs::symlink_metadata(host.path().join("layers/linked")).is_err());
+            assert_eq!(fs::read_to_string(host.path().join("app/data/file")).unwrap(), "app");
+        }
+    }
+
+    #[test]
     fn engine_with_an_owner_reads_only_what_that_may_read() {
         let host = tempfile::tempdir().unwrap();
         let mut folders = folders(host.path());
