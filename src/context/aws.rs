@@ -112,7 +112,9 @@ fn told(end: StepEnd) -> Result<(), CliError> {
     }
 }
 
-async fn runner_context(session: &Session, settings: RunnerSettings) -> Result<RunnerContext, CliError> {
+async fn runner_context(session: &Session, mut settings: RunnerSettings) -> Result<RunnerContext, CliError> {
+    // Here, where what is wrong with it is told like all else that keeps a build from beginning.
+    settings.compression = choice::<CompressionChoice>(env_vars::PACKHORSE_COMPRESSION)?.unwrap_or_default().into();
     let clients = clients(session).await?;
     let clock = Arc::new(SystemClock);
     let ecr: Arc<dyn CredentialSource> = Arc::new(EcrCredentials::new(clients.clone(), clock));
@@ -198,7 +200,6 @@ fn settings() -> Result<RunnerSettings, CliError> {
     let mut settings = RunnerSettings::in_codebuild(variables, source, std::env::temp_dir(), catalogue);
     settings.network = variable(env_vars::PACKHORSE_BUILD_NETWORK);
     settings.trust_builder = variable(env_vars::PACKHORSE_TRUST_BUILDER).as_deref() == Some("1");
-    settings.compression = choice::<CompressionChoice>(env_vars::PACKHORSE_COMPRESSION)?.unwrap_or_default().into();
     settings.ca_bundle = variable(env_vars::PACKHORSE_CA_BUNDLE).map(PathBuf::from);
     Ok(settings)
 }

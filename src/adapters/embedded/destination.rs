@@ -121,7 +121,8 @@ impl Destination {
         }
     }
 
-    /// Brings an exported image to where it is used, and tells where that is. A daemon may have its lowest layers of the images that are `alike`.
+    /// Brings an exported image to where it is used, and tells where that is. A daemon may have its lowest layers of the images that are
+    /// `alike`.
     pub(super) async fn deliver(
         &self,
         build: &ImageBuild,
@@ -180,7 +181,7 @@ async fn load(
     name: &ImageReference,
     alike: &[&SourceImage],
 ) -> Result<(), Failure> {
-    let there = layers_there(docker, image, alike).await?;
+    let there = layers_there(docker, image, alike).await;
     if there > 0 {
         match load_all_but(docker, layout, image, name, there).await {
             // They can have gone meanwhile, with the image that had them.
@@ -191,25 +192,17 @@ async fn load(
     load_all_but(docker, layout, image, name, 0).await
 }
 
-/// Counts the lowest layers of an image that the daemon has, since it has another image with them.
-async fn layers_there(docker: &Docker, image: &SourceImage, alike: &[&SourceImage]) -> Result<usize, Failure> {
+/// Counts the lowest layers of an image that the daemon has for sure, since it has another image with them.
+async fn layers_there(docker: &Docker, image: &SourceImage, alike: &[&SourceImage]) -> usize {
     let mut there = 0;
     for other in alike {
         let common = image.common_layers(other);
         // An image's id is the digest of its config, where layers are kept by themselves.
-        if common > there && has_image(docker, &other.manifest.config.digest).await? {
+        if common > there && docker.image(other.manifest.config.digest.as_str()).await.is_ok() {
             there = common;
         }
     }
-    Ok(if there > 0 && docker.knows_layers().await? { there } else { 0 })
-}
-
-async fn has_image(docker: &Docker, id: &Digest) -> Result<bool, Failure> {
-    match docker.image(&id.to_string()).await {
-        Ok(_) => Ok(true),
-        Err(Failure::NotFound { .. }) => Ok(false),
-        Err(failure) => Err(failure),
-    }
+    if there > 0 && docker.knows_layers().await.unwrap_or(false) { there } else { 0 }
 }
 
 /// Hands an image to the daemon without its lowest layers, piece by piece: nothing is written in between.

@@ -71,6 +71,10 @@ pub(super) async fn bring(
         match place.read(&written)? {
             Locator::Image(image) => brought.fetch(&written, &image, settings, images, told).await?,
             Locator::Registered(registered) => {
+                told.say(&format!(
+                    "Asking the registry for the buildpack {registered}; the builder has {}",
+                    place.listed()
+                ));
                 let image = match registered.image(&settings.buildpack_registry).await {
                     Err(Failure::NotFound { what }) => return Err(place.nowhere(&written, &what)),
                     image => image?,
@@ -228,6 +232,11 @@ impl Place<'_> {
         }
         if written.contains("://") || is_archive(written) {
             return Err(not_understood("archives of buildpacks are not read"));
+        }
+        if written.starts_with(['.', '/']) {
+            return Err(not_possible(format!(
+                "there is no buildpack in `{written}`: a folder with a `buildpack.toml`"
+            )));
         }
         // Of one that the builder has, another version is a slip rather than another buildpack.
         let id = written.split_once('@').map_or(written, |(id, _)| id);
@@ -454,6 +463,7 @@ mod tests {
             ("urn:cnb:builder:x/none", "no buildpack `x/none`: it has x/js, x/py"),
             ("x/none", "the registry's x/none"),
             ("none", "no buildpack `none`: it has x/js, x/py"),
+            ("./none", "there is no buildpack in `./none`"),
             ("urn:cnb:registry:x/py@1.2.3", "the registry's x/py@1.2.3"),
             ("urn:cnb:registry:py", "can have no such name"),
             ("docker://example.com/x", "the image example.com/x"),
